@@ -1,13 +1,26 @@
 //! The parts of the path alone: a glance and its store, a whole decode, neighbours, talkers, appending, a query
-//! over the past, and an export as pcapng. `cargo bench --bench parts`
+//! over the past, and an export as pcapng; and the engine's path from a ring in memory. `cargo bench --bench parts`
+//!
+//! Instructions do not depend on what else the machine does: `valgrind --tool=callgrind --toggle-collect='*poll_once*'
+//! target/release/deps/parts-* path`
 #![allow(clippy::unwrap_used)]
 
+use std::fs::File;
 use std::hint::black_box;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::time::Instant;
 
+use netsonde::daemon::engine::recording::Recording;
+use netsonde::daemon::engine::ring::Ring;
+use netsonde::linux::mapping::{Mapping, OwnMemory, ReadOnlyMapping, sealed_memory};
+use netsonde_core::config::Config;
 use netsonde_core::neighbors::{LinkFacts, Neighbors};
+use netsonde_core::recorder::interfaces::Link;
 use netsonde_core::recorder::pcapng::Writer;
-use netsonde_core::recorder::{Classifier, Cursor, From, Meta, Recorder, Store, memory_needed};
+use netsonde_core::recorder::{
+    Classifier, Cursor, From, Meta, Recorder, RingMark, Store, memory_needed,
+};
 use netsonde_core::talkers::{Flow, Talkers};
 use netsonde_core::wire::glance::glance;
 use netsonde_core::wire::{Checksum, Direction, Frame, LinkType, decode};
@@ -81,8 +94,110 @@ fn neighbours(bytes: &[u8]) {
     });
 }
 
+const BLOCK: usize = 512 * 1024;
+const BLOCKS: usize = 8;
+/// Bytes of a 60-byte frame in a ring, with its headers.
+const SLOT: usize = 144;
+const PER_BLOCK: usize = (BLOCK - 48) / SLOT;
+
+/// Writes a block as the kernel does (TPACKET_V3), with packets 2 us apart.
+fn fill_block(file: &File, at: usize, bytes: &[u8], flows: u64, number: u64) {
+    let mut block = vec![0u8; BLOCK];
+    let mut put = |at: usize, value: &[u8]| block[at..at + value.len()].copy_from_slice(value);
+    put(12, &(PER_BLOCK as u32).to_ne_bytes());
+    put(16, &48u32.to_ne_bytes());
+    put(24, &(number + 1).to_ne_bytes());
+    for packet in 0..PER_BLOCK {
+        let start = 48 + packet * SLOT;
+        let number = number * PER_BLOCK as u64 + packet as u64;
+        let time = 1_700_000_000_000_000_000 + number * 2_000;
+        let next = if packet + 1 < PER_BLOCK { SLOT } else { 0 };
+        put(start, &(next as u32).to_ne_bytes());
+        put(start + 4, &((time / 1_000_000_000) as u32).to_ne_bytes());
+        put(start + 8, &((time % 1_000_000_000) as u32).to_ne_bytes());
+        put(start + 12, &(bytes.len() as u32).to_ne_bytes());
+        put(start + 16, &(bytes.len() as u32).to_ne_bytes());
+        put(start + 24, &82u16.to_ne_bytes());
+        // Interface 2, ARPHRD_ETHER, to this host.
+        put(start + 52, &2u32.to_ne_bytes());
+        put(start + 56, &1u16.to_ne_bytes());
+        put(start + 82, bytes);
+        let flow = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % flows;
+        put(start + 82 + 26, &(0x0b00_0000 + flow as u32).to_be_bytes());
+    }
+    file.write_all_at(&block, (at * BLOCK) as u64).unwrap();
+    // Passed on last.
+    let status = libc::TP_STATUS_USER.to_ne_bytes();
+    file.write_all_at(&status, (at * BLOCK + 8) as u64).unwrap();
+}
+
+/// Opens the engine's path with the configuration's defaults. `is_thinning`: with retention.
+fn recording(bulk: &OwnedFd, is_thinning: bool) -> Recording {
+    let config = Config::default();
+    let budgets = BUDGETS.map(|budget| budget.min(32 * MIB));
+    let length = memory_needed(budgets);
+    let memory = Mapping::new(sealed_memory("record", length).unwrap(), length).unwrap();
+    let (mut recorder, _) = Recorder::open(OwnMemory::new(memory), budgets, SNAPS, 1);
+    let link = Link {
+        ifindex: 2,
+        name: "e0".into(),
+        hardware: 1,
+        up: true,
+        recorded: true,
+    };
+    recorder.interfaces_mut().link_is(&link, 1);
+    let ring = |file: &OwnedFd, blocks: usize| {
+        let mapping = Mapping::new(file.as_fd(), blocks * BLOCK).unwrap();
+        Ring::new(mapping, BLOCK as u32, blocks as u32, &RingMark::default())
+    };
+    let control = sealed_memory("control", 2 * BLOCK).unwrap();
+    let counters = sealed_memory("counters", 4096).unwrap();
+    let mut recording = Recording::new(
+        recorder,
+        [ring(&control, 2), ring(bulk, BLOCKS)],
+        ReadOnlyMapping::new(&counters, 4096).unwrap(),
+        Classifier::new(&[]),
+    );
+    if is_thinning {
+        recording.set_targets(config.recorder.retention.ns());
+    }
+    recording
+}
+
+/// The engine's path, from a ring that is always full.
+fn path(bytes: &[u8], name: &str, flows: u64, is_thinning: bool, rounds: usize) {
+    let bulk = sealed_memory("bulk", BLOCKS * BLOCK).unwrap();
+    let file = File::from(bulk.try_clone().unwrap());
+    let mut recording = recording(&bulk, is_thinning);
+    let mut taken = std::time::Duration::ZERO;
+    for round in 0..rounds {
+        for at in 0..BLOCKS {
+            fill_block(&file, at, bytes, flows, (round * BLOCKS + at) as u64);
+        }
+        let start = Instant::now();
+        while recording.poll_once(1) {}
+        taken += start.elapsed();
+    }
+    let packets = rounds * BLOCKS * PER_BLOCK;
+    assert_eq!(recording.recorder.ring(1).processed, packets as u64);
+    println!(
+        "{name:38} {:8.1} ns each",
+        taken.as_nanos() as f64 / packets as f64
+    );
+}
+
+fn paths(bytes: &[u8], rounds: usize) {
+    path(bytes, "path, one flow", 1, true, rounds);
+    path(bytes, "path, one flow, all recorded", 1, false, rounds);
+    path(bytes, "path, 100,000 flows", 100_000, true, rounds);
+}
+
 fn main() {
     let bytes = frame();
+    if std::env::args().any(|word| word == "path") {
+        return paths(&bytes, 20);
+    }
+    paths(&bytes, 100);
     let classifier = Classifier::new(&[]);
     time("glance and store", PACKETS, || {
         for _ in 0..PACKETS {
@@ -105,7 +220,7 @@ fn main() {
     let mut see = |number: u64, bytes: &[u8]| {
         let seen = glance(LinkType::Ethernet, black_box(bytes));
         let flow = Flow::from_packet(&seen, bytes, 2, false);
-        black_box(talkers.observe(flow, 1, 60, number * 2_000));
+        black_box(talkers.observe(&flow, 1, 60, number * 2_000));
     };
     time("glance and a talker among few", PACKETS, || {
         (0..PACKETS).for_each(|number| see(number, &bytes));

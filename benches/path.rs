@@ -4,8 +4,9 @@
 //! ```text
 //!   a  e0 10.0.0.1 ---------- 10.0.0.2 e0  b: netsonded, or a peer
 //! ```
-//! `cargo bench --bench path [-- PACKETS RATE FLOWS]`; 60-byte frames, a million at 500,000 a second, in one flow. The
-//! service stores few of them, since it thins; a second one stores all.
+//! `cargo bench --bench path [-- PACKETS RATE FLOWS] [NETSONDED...]`; 60-byte frames, a million at 500,000 a second, in
+//! one flow. The service stores few of them, since it thins; a second one stores all. Further builds of the service, by
+//! their paths, run in the same rounds.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,17 +16,40 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use netsonde::lab::{self, Host, Running, traffic, wait_until};
+use netsonde::lab::{self, Host, traffic, wait_until};
 use support::{children, cpu_ns, has, median};
 
 const TO: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 2), 5000);
 const ROUNDS: usize = 5;
 
 struct Subject {
-    name: &'static str,
+    name: String,
     command: Vec<String>,
-    /// What has to be there before the traffic begins.
-    ready: fn(&str, &mut Running) -> bool,
+    /// File that shows that it is ready; without one, its packet socket does.
+    socket: Option<String>,
+}
+
+impl Subject {
+    fn new(name: &str, command: &str) -> Subject {
+        let command = command.split_whitespace().map(str::to_owned).collect();
+        let (name, socket) = (name.to_owned(), None);
+        Subject {
+            name,
+            command,
+            socket,
+        }
+    }
+
+    /// A service with a socket of its own.
+    fn service(name: &str, program: &str, number: usize, options: &str) -> Subject {
+        let socket = format!("/run/bench/s{number}");
+        let command =
+            format!("{program} --allow-root --socket {socket} --state /run/bench {options}");
+        Subject {
+            socket: Some(socket),
+            ..Subject::new(name, &command)
+        }
+    }
 }
 
 fn main() {
@@ -56,49 +80,39 @@ fn main() {
     fs::create_dir_all(folder).unwrap();
     let whole = "[recorder.retention]\nbulk = 0\n";
     fs::write("/run/bench/whole.toml", whole).unwrap();
-    let words = |text: &str| {
-        text.split_whitespace()
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
-    };
-    let subjects = [
-        Subject {
-            name: "netsonded",
-            command: words(&format!(
-                "{} --allow-root --socket /run/bench/s --state /run/bench",
-                env!("CARGO_BIN_EXE_netsonded")
-            )),
-            ready: |_, _| fs::metadata("/run/bench/s").is_ok(),
-        },
-        Subject {
-            name: "netsonded, without thinning",
-            command: words(&format!(
-                "{} --allow-root --socket /run/bench/w --state /run/bench --config /run/bench/whole.toml",
-                env!("CARGO_BIN_EXE_netsonded")
-            )),
-            ready: |_, _| fs::metadata("/run/bench/w").is_ok(),
-        },
-        Subject {
-            name: "tcpdump -w /dev/null",
-            command: words("tcpdump -n -i e0 -Z root -w /dev/null"),
-            ready: listening,
-        },
-        Subject {
-            name: "tcpdump -C 100 -W 2 -w (memory)",
-            command: words("tcpdump -n -i e0 -Z root -C 100 -W 2 -w /run/bench/t.pcap"),
-            ready: listening,
-        },
-        Subject {
-            name: "dumpcap -b (memory)",
-            command: words("dumpcap -q -i e0 -b filesize:100000 -b files:2 -w /run/bench/d.pcapng"),
-            ready: listening,
-        },
+    let own = env!("CARGO_BIN_EXE_netsonded");
+    let mut subjects = vec![
+        Subject::service("netsonded", own, 0, ""),
+        Subject::service(
+            "netsonded, without thinning",
+            own,
+            1,
+            "--config /run/bench/whole.toml",
+        ),
+        Subject::new(
+            "tcpdump -w /dev/null",
+            "tcpdump -n -i e0 -Z root -w /dev/null",
+        ),
+        Subject::new(
+            "tcpdump -C 100 -W 2 -w (memory)",
+            "tcpdump -n -i e0 -Z root -C 100 -W 2 -w /run/bench/t.pcap",
+        ),
+        Subject::new(
+            "dumpcap -b (memory)",
+            "dumpcap -q -i e0 -b filesize:100000 -b files:2 -w /run/bench/d.pcapng",
+        ),
     ];
+    let others = std::env::args().skip(1).filter(|word| word.contains('/'));
+    for (word, number) in others.zip(2..) {
+        subjects.push(Subject::service(&word, &word, number, ""));
+    }
     println!(
         "{packets} packets, aimed at {rate} a second; median of {ROUNDS} rounds, nothing else changed"
     );
-    let mut results: Vec<(&str, Vec<f64>, f64)> =
-        subjects.iter().map(|s| (s.name, vec![], 0.0)).collect();
+    let mut results: Vec<(&str, Vec<f64>, f64)> = subjects
+        .iter()
+        .map(|s| (s.name.as_str(), vec![], 0.0))
+        .collect();
     for _ in 0..ROUNDS {
         for (subject, result) in subjects.iter().zip(&mut results) {
             if !has(&subject.command[0]) {
@@ -113,8 +127,9 @@ fn main() {
                 .stderr(Stdio::null());
             let mut running = b.spawn(&mut command).unwrap();
             let pid = running.child().id();
-            let ready = wait_until(Duration::from_secs(10), || {
-                (subject.ready)(&b.proc_net("packet"), &mut running)
+            let ready = wait_until(Duration::from_secs(10), || match &subject.socket {
+                Some(path) => fs::metadata(path).is_ok(),
+                None => b.proc_net("packet").lines().count() > 1,
             });
             assert!(ready, "{} did not start", subject.name);
             std::thread::sleep(Duration::from_millis(300));
@@ -171,9 +186,4 @@ fn send(mac: [u8; 6], packets: u64, rate: u64, flows: u64) -> std::io::Result<tr
         let flow = (number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % flows;
         packet[26..30].copy_from_slice(&(0x0b00_0000 + flow as u32).to_be_bytes());
     })
-}
-
-/// The peer has its packet socket.
-fn listening(sockets: &str, _: &mut Running) -> bool {
-    sockets.lines().count() > 1
 }

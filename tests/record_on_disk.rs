@@ -53,6 +53,10 @@ fn main() -> ExitCode {
                 disk_and_memory_are_read_as_one,
             ),
             (
+                "multicast_of_the_past_is_read_from_disk",
+                multicast_of_the_past_is_read_from_disk,
+            ),
+            (
                 "what_a_full_disk_missed_is_fetched_again",
                 what_a_full_disk_missed_is_fetched_again,
             ),
@@ -118,6 +122,37 @@ fn start(service: &Service, directory: &Path) -> Record {
 fn on_disk(record: &Record) -> Found {
     let (descriptor, _) = record.open(None, None, None).unwrap();
     read(descriptor)
+}
+
+/// Has tshark and capinfos read a capture, if they are installed.
+fn read_by_wireshark(descriptor: OwnedFd, packets: u64) {
+    let directory = support::folder().unwrap();
+    let path = directory.path().join("file.pcapng");
+    std::io::copy(
+        &mut File::from(descriptor),
+        &mut File::create(&path).unwrap(),
+    )
+    .unwrap();
+    if let Some(tshark) = support::find("tshark") {
+        let output = Command::new(tshark).arg("-nr").arg(&path).output().unwrap();
+        let lines = String::from_utf8_lossy(&output.stdout).lines().count() as u64;
+        assert!(
+            output.status.success() && lines == packets,
+            "{lines} {packets} {output:?}"
+        );
+    }
+    if let Some(capinfos) = support::find("capinfos") {
+        let output = Command::new(capinfos)
+            .arg("-cM")
+            .arg(&path)
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let is_right = text
+            .lines()
+            .any(|line| line.ends_with(&format!(" {packets}")));
+        assert!(output.status.success() && is_right, "{packets} {text}");
+    }
 }
 
 /// Waits until a number of packets is on disk.
@@ -262,6 +297,7 @@ fn captures_are_kept_within_the_quota() -> Outcome {
     let found = read(descriptor);
     assert_eq!(found.numbers, (0..1_000).collect::<Vec<_>>());
     assert_eq!(packets, found.times.len() as u64);
+    read_by_wireshark(record.keeps().open(1)?.0, packets);
     let second = record.keeps().keep(None, None, "tester")?;
     assert_eq!(second.evidence.state, "partial", "{second:?}");
     let words = record.keeps().keep(None, None, "tester").unwrap_err();
@@ -327,6 +363,8 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
     let service = Service::with_config(&b, config, &[]);
     let record = start(&service, directory.path());
     assert!(wait_until(PATIENCE, || record.is_connected()));
+    let other = messages::arp_request("10.0.0.77", "10.0.0.9");
+    a.run(|| traffic::frames("e0", 1, None, |_, packet| packet.clone_from(&other)))?;
     send(&a, 0..12_000, 2_000);
     assert!(number(&service.store("link")["evicted"]) > 2_000);
     let written = until(&record, 12_000);
@@ -379,6 +417,11 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
             let filtered = ["watch", "--json", "--last", "1h", "--host", "192.0.2.9"];
             let output = with_history(&service, &history, &filtered).output()?;
             assert_eq!(output.status.code(), Some(1), "{output:?}");
+            for (history, status) in [(&*history, 0), (Path::new("/nonexistent"), 1)] {
+                let neighbors = ["neighbors", "--last", "1h", "10.0.0.77"];
+                let output = with_history(&service, history, &neighbors).output()?;
+                assert_eq!(output.status.code(), Some(status), "{output:?}");
+            }
             Ok(())
         })();
         close()?;
@@ -414,6 +457,59 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
     );
     assert!(found.numbers.len() > 20_000);
     Ok(())
+}
+
+fn multicast_of_the_past_is_read_from_disk() -> Outcome {
+    let (a, b) = pair();
+    let config = "[recorder.budget]\ngroup = \"256 KiB\"\n[recorder.retention]\ngroup = 0\n";
+    let directory = support::folder()?;
+    let history = directory.path().join("history.sock");
+    let listener = UnixListener::bind(&history)?;
+    let service = Service::with_config(&b, config, &[]);
+    let record = start(&service, directory.path());
+    assert!(wait_until(PATIENCE, || record.is_connected()));
+    let report = |group| messages::report("10.0.0.1", group);
+    let (first, others) = (report("239.1.2.3"), report("239.9.9.9"));
+    // Not from a link-local address: hosts ignore it.
+    let query = messages::mld_query("fd00::1");
+    for frame in [&first, &query] {
+        a.run(|| traffic::frames("e0", 1, None, |_, packet| packet.clone_from(frame)))?;
+    }
+    let until = netsonde::linux::wall_ns() + 1_000_000_000;
+    a.run(|| {
+        traffic::frames("e0", 12_000, Some(4_000), |_, packet| {
+            packet.clone_from(&others)
+        })
+    })?;
+    assert!(number(&service.store("group")["evicted"]) > 1_000);
+    assert!(wait_until(PATIENCE, || record.counts().0 > 12_000));
+    let until = netsonde_core::protocol::time(until);
+    std::thread::scope(|scope| -> Outcome {
+        scope.spawn(|| answer(&listener, &record));
+        let ask = |history: &Path, arguments: &[&str]| {
+            let arguments = [arguments, &["--last", "1h", "--until", &until]].concat();
+            with_history(&service, history, &arguments)
+                .output()
+                .unwrap()
+        };
+        let groups = ["mcast", "groups", "239.1.2.3"];
+        let output = ask(&history, &groups);
+        let text = String::from_utf8_lossy(&output.stdout);
+        let is_listed = output.status.success() && text.contains("239.1.2.3");
+        let without = ask(Path::new("/nonexistent"), &groups);
+        let doctor = ["mcast", "doctor", "ff15::1", "--json"];
+        let findings = [&history, Path::new("/nonexistent")].map(|history| {
+            let found = ask(history, &doctor).stdout;
+            let found: Value = serde_json::from_slice(&found).unwrap();
+            let mut all = found["findings"].as_array().unwrap().iter();
+            all.any(|finding| finding["id"] == "illegal-mld-query")
+        });
+        nix::sys::socket::shutdown(listener.as_raw_fd(), nix::sys::socket::Shutdown::Both)?;
+        assert!(is_listed, "{output:?}");
+        assert_eq!(without.status.code(), Some(1), "{without:?}");
+        assert_eq!(findings, [true, false], "with the disk, and without it");
+        Ok(())
+    })
 }
 
 fn what_a_full_disk_missed_is_fetched_again() -> Outcome {
@@ -489,6 +585,9 @@ fn evidence_has_both_sides_of_the_begin() -> Outcome {
     );
     assert_eq!(packets, found.times.len() as u64);
     assert!(packets >= 610);
+    read_by_wireshark(record.evidences().open(7)?.0, packets);
+    let disk = on_disk(&record).times.len() as u64;
+    read_by_wireshark(record.open(None, None, None)?.0, disk);
     assert!(record.evidences().open(8).is_err());
     for id in 100..140 {
         record.evidences().pin(id, begin, &[]);

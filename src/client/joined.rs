@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use netsonde_core::protocol::history::{RecordCall, RecordReply};
 use netsonde_core::protocol::service::Status;
-use netsonde_core::recorder::pcapng::{Counts, Statistics, Writer};
+use netsonde_core::recorder::pcapng::{Counts, END_OF_DISK, Statistics, Writer};
 use netsonde_core::recorder::{Store, headers};
 use netsonde_core::wire::LinkType;
 use netsonde_core::wire::glance::glance;
@@ -205,6 +205,7 @@ fn merge(
     let mut sides = Sides {
         disk: Some(CaptureFile::new(File::from(disk.descriptor))?),
         chosen: Chosen::new(&chosen)?,
+        is_whole: false,
         headers_only: packets.headers,
         passed: (0, Vec::new()),
         memory,
@@ -244,6 +245,8 @@ fn merge(
 struct Sides<'m> {
     disk: Option<CaptureFile<'static>>,
     chosen: Chosen,
+    /// Whether the end of the disk was reached.
+    is_whole: bool,
     headers_only: bool,
     /// Missing packets and gaps that packets declare which are not selected.
     passed: (u64, Vec<String>),
@@ -261,8 +264,14 @@ impl Sides<'_> {
             match disk.next()? {
                 None => {
                     self.disk = None;
+                    if !self.is_whole {
+                        remark(
+                            "netsonde-historian ended the packets on disk early (see its log): some are missing",
+                        );
+                    }
                     self.notes.append(&mut self.passed.1);
                 }
+                Some(Item::Note(note)) if note == END_OF_DISK => self.is_whole = true,
                 Some(Item::Note(note)) => self.notes.push(note),
                 Some(Item::Packet(mut packet)) => {
                     if self.headers_only {

@@ -1,7 +1,7 @@
 //! SHELL. Packets of the service or of a capture file, as selected by the options of `watch` and `capture`.
 
 use crate::client::chosen::Chosen;
-use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets};
+use crate::client::cli::args::{DirectionArg, Global, Lookback, Packets, Past};
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{self, CaptureFile, FilePacket, Item};
 use crate::client::files::output_file::FileId;
@@ -233,6 +233,34 @@ impl Stream {
             interrupt,
         })
     }
+}
+
+impl Read for Stream {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.pipe.read(room)
+    }
+}
+
+/// Opens packets of the past: a file, or the record, in memory and on disk, of the given stores; `None` if
+/// neither is asked for.
+pub(crate) fn open_past(
+    socket: &Path,
+    read: Option<&Path>,
+    past: &Past,
+    stores: &[&str],
+    content: Content,
+) -> Result<Option<Box<dyn Read + Send>>, Failure> {
+    if let Some(path) = read {
+        return Ok(Some(open(path)?));
+    }
+    let Some(packets) = past.packets() else {
+        return Ok(None);
+    };
+    let packets = Packets {
+        stores: stores.iter().map(|name| (*name).to_owned()).collect(),
+        ..packets
+    };
+    Ok(Some(Box::new(Stream::open(socket, &packets, content)?)))
 }
 
 /// Final report of the service at the end of a stream.

@@ -18,6 +18,14 @@ const MAX_PORT: u32 = 65_535;
 ///
 /// The first option that cannot be, as it was typed.
 pub fn check(cli: &Cli, typed: &Typed) -> Result<(), Failure> {
+    let past = match &cli.command {
+        Command::Mcast(args) => args.past(),
+        Command::Neighbors(args) => Some(&args.past),
+        _ => None,
+    };
+    if let Some(past) = past {
+        check_times(typed, past.since, past.until, true)?;
+    }
     match &cli.command {
         Command::Watch(Watch { packets, .. }) | Command::Capture { packets, .. } => {
             // The clock of the host that wrote a file may have been ahead.

@@ -155,7 +155,12 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         | Command::Mcast(args @ Mcast::Doctor(McastDoctor { read: Some(_), .. })) => {
             mcast::run(global, service.if_running(), args)
         }
-        Command::Mcast(args) => mcast::run(global, service.required()?, args),
+        Command::Mcast(args) => {
+            service.required()?;
+            let mut args = args.clone();
+            args.read_disk(service.historian());
+            mcast::run(global, service.if_running(), &args)
+        }
         Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),
         Command::Monitor(args) => monitor::run(global, &service.historian_required()?, args),
@@ -167,7 +172,12 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
             service.required()?;
             events::run(global, service.if_running(), &service.historian(), args)
         }
-        Command::Neighbors(args) => neighbors::run(global, service.required()?, args),
+        Command::Neighbors(args) => {
+            service.required()?;
+            let mut args = args.clone();
+            args.past.history = Some(service.historian());
+            neighbors::run(global, service.if_running(), &args)
+        }
         Command::Ping(args) => ping::ping(global, service.required()?, args),
         Command::Families(args) => families::run(global, args),
         Command::Sockets(args) => sockets::run(global, service.if_running(), args),

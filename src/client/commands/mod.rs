@@ -14,6 +14,7 @@ pub mod monitor;
 pub mod neighbors;
 pub mod outages;
 pub mod ping;
+mod recorded_neighbors;
 pub mod sockets;
 pub mod status;
 pub mod talkers;

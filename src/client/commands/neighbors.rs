@@ -7,6 +7,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::client::cli::args::{Global, NeighborsArgs};
+use crate::client::commands::recorded_neighbors;
 use crate::client::failure::Failure;
 use crate::client::output::{no_match, show};
 use crate::client::render::oui::makers;
@@ -42,7 +43,13 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
     let call = InterfaceCall {
         interface: args.interface.clone(),
     };
-    let mut all: Neighbors = ask_with(socket, METHOD, &call)?;
+    let past = recorded_neighbors::read(socket, args)?;
+    let is_past = past.is_some();
+    let mut all: Neighbors = match past {
+        Some(past) => past,
+        None => ask_with(socket, METHOD, &call)?,
+    };
+    let recorded = all.neighbors.len();
     if !args.who.is_empty() {
         select(&mut all, &args.who);
     }
@@ -61,8 +68,13 @@ pub fn run(global: &Global, socket: &Path, args: &NeighborsArgs) -> Result<u8, F
         show(global, &report, text)?;
     }
     if is_unmatched {
-        let all: Option<Neighbors> = ask_with(socket, METHOD, &InterfaceCall::default()).ok();
-        let total = all.map_or(0, |all| all.neighbors.len());
+        let total = match is_past {
+            true => recorded,
+            false => {
+                let all = ask_with(socket, METHOD, &InterfaceCall::default());
+                all.map_or(0, |all: Neighbors| all.neighbors.len())
+            }
+        };
         return Ok(no_match(
             global,
             "neighbor",

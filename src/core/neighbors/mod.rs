@@ -6,6 +6,7 @@
 //! | `observe` | processing of frames, and the cache that keeps traffic cheap |
 //! | `address` | claims of an address: conflicts, moves, duplicate address detection |
 //! | `host` | a station: protocols, roles, names |
+//! | `report` | the state as the control protocol shows it |
 //! | `table` | bounded tables, in which a flood evicts only itself |
 //! | `virtual_router` | VRRP, HSRP and CARP: routers that advertise themselves as masters |
 //! | `mac` | link-layer addresses with a special meaning |
@@ -14,6 +15,7 @@ mod address;
 mod host;
 pub mod mac;
 mod observe;
+pub mod report;
 mod table;
 pub mod virtual_router;
 

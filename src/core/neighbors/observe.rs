@@ -175,7 +175,10 @@ fn carries_names(port: u16) -> bool {
 /// be observed again within the same second.
 #[inline]
 pub fn carries_no_claims(seen: &Glance) -> bool {
-    let says_more = |port: u16| carries_names(port) || matches!(port, 520 | 521 | 1985 | 2029);
+    // Most ports are above all of them.
+    let says_more = |port: u16| {
+        port <= 5355 && (carries_names(port) || matches!(port, 520 | 521 | 1985 | 2029))
+    };
     seen.vlan.is_none()
         && match seen.ip_protocol {
             ip_protocol::TCP => true,

@@ -34,4 +34,5 @@ pub mod thin;
 pub use class::{Classifier, Rule, Store};
 pub use cursor::{Cursor, From, Record};
 pub use layout::{Gap, GapKind, RingMark, SampleInterval, StoreCounts, memory_needed};
+pub use samples::period;
 pub use store::{Meta, Opened, Recorder, StoreState};

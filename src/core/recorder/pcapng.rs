@@ -22,6 +22,9 @@ pub const OPT_PACKET_ID: u16 = 5;
 /// Start of the value of [`OPT_STANDS_FOR`], since anybody may use the code.
 pub const SAMPLE_MARK: &[u8; 8] = b"netsonde";
 
+/// Comment at the end of the packets of a disk: without it they were cut off.
+pub const END_OF_DISK: &str = "netsonde: end of the packets on disk";
+
 /// Maximum length of a comment in bytes; options have a 16-bit length.
 pub(super) const COMMENT_MAX: usize = 4096;
 

@@ -12,6 +12,12 @@ use super::store::{Meta, Recorder, read};
 /// Longest interval, in nanoseconds. Intervals begin anew with each multiple of it.
 const PERIOD_NS: u64 = 10_000_000_000;
 
+/// Returns the number of the period in which an interval with this time lies.
+#[inline]
+pub fn period(time_ns: u64) -> u64 {
+    time_ns / PERIOD_NS
+}
+
 /// Intervals among which that of a probe is searched: those of the last timeout, on some interfaces.
 const LATE_INTERVALS: u64 = 64;
 
@@ -19,22 +25,45 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     /// Counts a packet that is not recorded, since the store has to keep older ones.
     #[inline]
     pub fn thin(&mut self, store: Store, interface: (u16, u16), time_ns: u64) {
-        self.ledger.stores[store as usize].thinned += 1;
+        self.thin_run(store, interface, 1, (time_ns, time_ns));
+    }
+
+    /// Counts `packets` that are not recorded, from the first to the last time, which are of one [`period`]. None that
+    /// is recorded came between them.
+    #[inline]
+    pub fn thin_run(
+        &mut self,
+        store: Store,
+        interface: (u16, u16),
+        packets: u64,
+        (from_ns, to_ns): (u64, u64),
+    ) {
+        self.ledger.stores[store as usize].thinned += packets;
         let counts = self.interfaces_mut().counts_mut(interface, store);
-        counts.thinned += 1;
+        counts.thinned += packets;
         let seen = counts.seen;
         let at = open_at(interface, store);
         let open = &mut self.ledger.open_samples[at];
         let is_its = open.thinned > 0
             && (open.slot, open.generation) == interface
             && open.store == store as u8
-            && open.from_ns / PERIOD_NS == time_ns / PERIOD_NS;
+            && period(open.from_ns) == period(from_ns);
         if is_its {
-            open.thinned += 1;
-            open.from_ns = open.from_ns.min(time_ns);
-            open.to_ns = open.to_ns.max(time_ns);
+            open.thinned += packets;
+            open.from_ns = open.from_ns.min(from_ns);
+            open.to_ns = open.to_ns.max(to_ns);
         } else {
-            self.begin_sample(at, store, interface, seen, time_ns);
+            let begun = SampleInterval {
+                from_ns,
+                to_ns,
+                thinned: packets,
+                seen,
+                slot: interface.0,
+                generation: interface.1,
+                store: store as u8,
+                ..SampleInterval::default()
+            };
+            self.begin_sample(at, begun);
         }
     }
 
@@ -69,25 +98,9 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
     }
 
     #[cold]
-    fn begin_sample(
-        &mut self,
-        at: usize,
-        store: Store,
-        interface: (u16, u16),
-        seen: u64,
-        time_ns: u64,
-    ) {
+    fn begin_sample(&mut self, at: usize, begun: SampleInterval) {
         self.end_sample(at);
-        self.ledger.open_samples[at] = SampleInterval {
-            from_ns: time_ns,
-            to_ns: time_ns,
-            thinned: 1,
-            seen,
-            slot: interface.0,
-            generation: interface.1,
-            store: store as u8,
-            ..SampleInterval::default()
-        };
+        self.ledger.open_samples[at] = begun;
     }
 
     /// Writes an open interval into the table.
@@ -202,7 +215,7 @@ mod tests {
         } else {
             recorder.thin(Store::Bulk, interface, time_ns);
         }
-        recorder.count_seen(Store::Bulk, interface);
+        recorder.count_seen(Store::Bulk, interface, 1);
     }
 
     fn counts(recorder: &Recorder<Box<[u8]>>) -> Vec<StoreCounts> {

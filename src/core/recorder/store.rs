@@ -275,11 +275,11 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         self.interfaces.counts_mut(meta.interface, store).recorded += 1;
     }
 
-    /// Counts a packet that belongs in a store, after it was recorded or thinned.
+    /// Counts packets that belong in a store, after they were recorded or thinned.
     #[inline]
-    pub fn count_seen(&mut self, store: Store, interface: (u16, u16)) {
-        self.ledger.stores[store as usize].seen += 1;
-        self.interfaces.counts_mut(interface, store).seen += 1;
+    pub fn count_seen(&mut self, store: Store, interface: (u16, u16), packets: u64) {
+        self.ledger.stores[store as usize].seen += packets;
+        self.interfaces.counts_mut(interface, store).seen += packets;
     }
 
     #[cold]

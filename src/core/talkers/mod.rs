@@ -108,30 +108,53 @@ impl Talkers {
     /// Counts a packet with its length on the wire. Returns `true` if the flow is new for this station (a number
     /// that identifies the sender on the link), and once per second after that.
     #[inline]
-    pub fn observe(&mut self, flow: Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
+    pub fn observe(&mut self, flow: &Flow, station: u64, bytes: u32, time_ns: u64) -> bool {
+        self.observe_run(flow, station, (1, u64::from(bytes)), time_ns)
+    }
+
+    /// As [`Talkers::observe`], for packets of one second, with their sum of bytes.
+    #[inline]
+    pub fn observe_run(
+        &mut self,
+        flow: &Flow,
+        station: u64,
+        (packets, bytes): (u64, u64),
+        time_ns: u64,
+    ) -> bool {
         let second = time_ns / SECOND;
         if second != self.levels[0].began {
             self.advance(second);
         }
         let slot = &mut self.cache[flow.cache_hash() % CACHE_SLOTS];
-        if slot.flow != flow {
+        if slot.flow != *flow {
             if slot.packets > 0 {
                 let sums = &mut self.levels[0].current;
                 sums.add(slot.flow, slot.bytes, slot.packets);
             }
             *slot = CachedFlow {
-                flow,
+                flow: *flow,
                 ..CachedFlow::zeroed()
             };
         }
-        slot.bytes += u64::from(bytes);
-        slot.packets += 1;
+        slot.bytes += bytes;
+        slot.packets += packets;
         // A clock that is set back makes it new, too.
         let is_new = slot.station != station || time_ns.wrapping_sub(slot.last_new_ns) >= SECOND;
         if is_new {
             (slot.station, slot.last_new_ns) = (station, time_ns);
         }
         is_new
+    }
+
+    /// Returns until when packets of the flow that was observed last are of the same second and not new, in nanoseconds
+    /// since 1970; 0 if that is unknown.
+    pub fn same_until(&self, flow: &Flow) -> u64 {
+        let slot = &self.cache[flow.cache_hash() % CACHE_SLOTS];
+        let next = (self.levels[0].began + 1).saturating_mul(SECOND);
+        match slot.flow == *flow {
+            true => next.min(slot.last_new_ns.saturating_add(SECOND)),
+            false => 0,
+        }
     }
 
     /// Adds the contents of the cache to the sketch.
@@ -241,7 +264,7 @@ mod tests {
     #[test]
     fn known_flows_are_new_once_per_second() {
         let mut talkers = Talkers::default();
-        let mut is_new = |station, time| talkers.observe(flow(1), station, 60, time);
+        let mut is_new = |station, time| talkers.observe(&flow(1), station, 60, time);
         assert!(is_new(7, SECOND * 9));
         assert!(!is_new(7, SECOND * 9 + 1));
         assert!(is_new(8, SECOND * 9 + 2));
@@ -251,11 +274,48 @@ mod tests {
         assert!(is_new(7, SECOND * 10 + 2));
     }
 
+    /// Runs of packets count as the packets do, and end before one would be new or of another second.
+    #[test]
+    fn runs_are_sums_of_their_packets() {
+        let (mut each, mut runs) = (Talkers::default(), Talkers::default());
+        let (mut run, mut until) = ((0, 0), 0);
+        let start = 5 * SECOND + SECOND / 3;
+        let times = (0..4_000).map(|number| start + number * 1_000_000);
+        for (time, bytes) in times.clone().zip(60..) {
+            let is_new = each.observe(&flow(1), 7, bytes, time);
+            if time < until {
+                assert!(!is_new, "{time}");
+                run = (run.0 + 1, run.1 + u64::from(bytes));
+                continue;
+            }
+            assert!(run.0 == 0 || !runs.observe_run(&flow(1), 7, run, until - 1));
+            run = (0, 0);
+            assert_eq!(runs.observe(&flow(1), 7, bytes, time), is_new);
+            until = runs.same_until(&flow(1));
+            assert!(until > time && until <= (time / SECOND + 1) * SECOND);
+        }
+        runs.observe_run(&flow(1), 7, run, until - 1);
+        let now = start + 4_000_000_000;
+        for seconds in 1..6 {
+            let sums = |talkers: &mut Talkers| {
+                let window = talkers.window(seconds, now);
+                (window.from_ns, window.sums.total, bytes(&window, 1))
+            };
+            assert_eq!(sums(&mut each), sums(&mut runs), "{seconds}");
+        }
+        assert_eq!(runs.same_until(&flow(2)), 0);
+    }
+
     /// Flow n sends n bytes in each second from `second` on.
     fn fill(talkers: &mut Talkers, seconds: std::ops::Range<u64>) {
         for second in seconds {
             for number in 1..=3 {
-                talkers.observe(flow(number), 0, number, second * SECOND + u64::from(number));
+                talkers.observe(
+                    &flow(number),
+                    0,
+                    number,
+                    second * SECOND + u64::from(number),
+                );
             }
         }
     }
@@ -293,7 +353,7 @@ mod tests {
         fill(&mut talkers, 500..520);
         assert_eq!(bytes(&talkers.window(10, 520 * SECOND), 2), 20);
         // A slightly late packet is counted in the current second.
-        talkers.observe(flow(9), 0, 9, 519 * SECOND);
+        talkers.observe(&flow(9), 0, 9, 519 * SECOND);
         assert_eq!(bytes(&talkers.window(1, 521 * SECOND), 9), 9);
     }
 }

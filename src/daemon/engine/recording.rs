@@ -1,6 +1,7 @@
 //! SHELL. From the rings to the recorder: the path of every packet.
 
-use super::ring::{Packet, Ring};
+use super::repeat::{Head, Place, Repeat};
+use super::ring::{Packet, Ring, Walk};
 use crate::daemon::channel::handover::{Counter, counter_at};
 use crate::linux::mapping::{OwnMemory, ReadOnlyMapping};
 use crate::linux::wall_ns;
@@ -18,7 +19,7 @@ use netsonde_core::wire::{Direction, Frame};
 
 /// Blocks processed before clients are served again: at most some milliseconds.
 const MAX_BLOCKS_PER_POLL: usize = 8;
-/// Packets whose headers are scanned before any of them is recorded.
+/// Packets whose headers are read before any of them is recorded.
 const BATCH: usize = 16;
 /// Number of engines in a row that died without progress before the waiting packets are skipped.
 const STALLED_TO_QUARANTINE: u64 = 3;
@@ -354,60 +355,24 @@ impl Recording {
         }
         mark.block = block.index as u64;
         let done = mark.consumed as usize;
-        let mut walk = block.walk.skip(done);
-        let mut batch: Vec<(Packet<'_>, Glance)> = Vec::with_capacity(BATCH);
-        loop {
-            // The bytes come from another core's cache. Scanned in a row, the misses overlap.
-            batch.clear();
-            batch.extend(walk.by_ref().take(BATCH).map(|packet| {
-                let seen = glance(link_type(packet.hardware), packet.bytes);
-                (packet, seen)
-            }));
-            if batch.is_empty() {
-                break;
-            }
-            for (packet, seen) in &batch {
-                if let Some(sightings) = &mut self.sightings
-                    && may_concern_probe(seen)
-                {
-                    sightings.extend(sighting(packet, seen));
-                }
-                if packet.tag.is_none() {
-                    let outbound = packet.direction == Direction::Outbound;
-                    let (at, time) = (packet.ifindex, packet.time_ns);
-                    if is_tracked(seen, packet.bytes) {
-                        self.multicast
-                            .observe_frame(&frame(packet), seen, at, time, outbound);
-                    }
-                }
-                let taken = take_packet(
-                    &mut self.recorder,
-                    &mut self.thinner,
-                    &mut self.talkers,
-                    &mut self.own_probes,
-                    self.classifier.store(seen, packet.bytes),
-                    seen,
-                    packet,
-                );
-                match taken.interface {
-                    Interface::KernelLink => {}
-                    Interface::New => self.unknown_interface = true,
-                    Interface::NoSlot => self.packets_without_slot += 1,
-                }
-                // Nearly all packets repeat what others of their flow have shown within the second.
-                if packet.tag.is_none() && (taken.is_news || !carries_no_claims(seen)) {
-                    let outbound = packet.direction == Direction::Outbound;
-                    let (at, time) = (packet.ifindex, packet.time_ns);
-                    self.neighbors
-                        .observe(&frame(packet), seen, at, time, outbound);
-                }
-                // Done last, so that a commit within a block never counts a packet that is not
-                // recorded.
-                let mark = self.recorder.ring_mut(at);
-                mark.consumed += 1;
-                mark.processed += 1;
-            }
+        let mut walk = block.walk;
+        if done > 0 {
+            walk.nth(done - 1);
         }
+        let mut path = Path {
+            at,
+            recorder: &mut self.recorder,
+            thinner: &mut self.thinner,
+            talkers: &mut self.talkers,
+            own_probes: &mut self.own_probes,
+            classifier: &self.classifier,
+            multicast: &mut self.multicast,
+            neighbors: &mut self.neighbors,
+            sightings: &mut self.sightings,
+            unknown_interface: &mut self.unknown_interface,
+            packets_without_slot: &mut self.packets_without_slot,
+        };
+        path.take_all(walk);
         let mark = self.recorder.ring_mut(at);
         let unread = u64::from(packets).saturating_sub(mark.consumed);
         if unread > 0 {
@@ -421,6 +386,111 @@ impl Recording {
         self.recorder.commit();
         self.rings[at].release();
         true
+    }
+}
+
+/// The parts that a packet of ring `at` passes.
+struct Path<'a> {
+    at: usize,
+    recorder: &'a mut Recorder<OwnMemory>,
+    thinner: &'a mut Thinner,
+    talkers: &'a mut Talkers,
+    own_probes: &'a mut OwnProbes,
+    classifier: &'a Classifier,
+    multicast: &'a mut Trackers,
+    neighbors: &'a mut Neighbors,
+    sightings: &'a mut Option<Vec<Sighting>>,
+    unknown_interface: &'a mut bool,
+    packets_without_slot: &'a mut u64,
+}
+
+impl Path<'_> {
+    /// Processes the packets of a block.
+    fn take_all(&mut self, mut walk: Walk<'_>) {
+        let mut batch: Vec<(Packet<'_>, Head)> = Vec::with_capacity(BATCH);
+        let (mut last, mut repeat) = (Head::NONE, None::<Repeat>);
+        loop {
+            // The bytes come from another core's cache. Read in a row, the misses overlap.
+            batch.clear();
+            while batch.len() < BATCH
+                && let Some(packet) = walk.next()
+            {
+                batch.push((packet, Head::of(packet.bytes)));
+            }
+            if batch.is_empty() {
+                break;
+            }
+            for (packet, head) in &batch {
+                if let Some(repeat) = &mut repeat {
+                    if repeat.is_next(packet, head) {
+                        self.take_next(packet, repeat);
+                        continue;
+                    }
+                    repeat.end(self.recorder, self.talkers, self.at);
+                }
+                repeat = None;
+                let seen = glance(link_type(packet.hardware), packet.bytes);
+                let place = self.take_one(packet, &seen);
+                if last == *head {
+                    repeat = place.and_then(|place| Repeat::new(place, head, &seen, packet));
+                }
+                last = *head;
+            }
+        }
+        if let Some(repeat) = &mut repeat {
+            repeat.end(self.recorder, self.talkers, self.at);
+        }
+    }
+
+    /// Processes a packet of the same flow as the one before.
+    #[inline]
+    fn take_next(&mut self, packet: &Packet<'_>, repeat: &mut Repeat) {
+        let is_news = repeat.take(self.recorder, self.thinner, self.talkers, self.at, packet);
+        if is_news {
+            let (at, time, outbound) = (packet.ifindex, packet.time_ns, repeat.is_outbound());
+            self.neighbors
+                .observe(&frame(packet), &repeat.seen, at, time, outbound);
+        }
+    }
+
+    /// Processes a packet. Returns where it belongs, if its interface was up.
+    #[inline]
+    fn take_one(&mut self, packet: &Packet<'_>, seen: &Glance) -> Option<Place> {
+        if let Some(sightings) = self.sightings
+            && may_concern_probe(seen)
+        {
+            sightings.extend(sighting(packet, seen));
+        }
+        let outbound = packet.direction == Direction::Outbound;
+        let (ifindex, time) = (packet.ifindex, packet.time_ns);
+        if packet.tag.is_none() && is_tracked(seen, packet.bytes) {
+            self.multicast
+                .observe_frame(&frame(packet), seen, ifindex, time, outbound);
+        }
+        let taken = take_packet(
+            self.recorder,
+            self.thinner,
+            self.talkers,
+            self.own_probes,
+            self.classifier.store(seen, packet.bytes),
+            seen,
+            packet,
+        );
+        match taken.interface {
+            Interface::KernelLink => {}
+            Interface::New => *self.unknown_interface = true,
+            Interface::NoSlot => *self.packets_without_slot += 1,
+        }
+        // Nearly all packets repeat what others of their flow have shown within the second.
+        if packet.tag.is_none() && (taken.is_news || !carries_no_claims(seen)) {
+            self.neighbors
+                .observe(&frame(packet), seen, ifindex, time, outbound);
+        }
+        // Done last, so that a commit within a block never counts a packet that is not recorded.
+        let mark = self.recorder.ring_mut(self.at);
+        mark.consumed += 1;
+        mark.processed += 1;
+        taken.place
     }
 }
 
@@ -469,6 +539,8 @@ struct RecordedPacket {
     interface: Interface,
     /// Whether the sender was not seen with this flow within the last second, as far as known.
     is_news: bool,
+    /// Where it belongs, if its interface was up.
+    place: Option<Place>,
 }
 
 #[inline]
@@ -484,6 +556,7 @@ fn take_packet(
     let mut taken = RecordedPacket {
         interface: Interface::NoSlot,
         is_news: true,
+        place: None,
     };
     let interfaces = recorder.interfaces_mut();
     let Some(slot) = interfaces.of_packet(packet.ifindex, packet.hardware, packet.time_ns) else {
@@ -508,8 +581,17 @@ fn take_packet(
     let outbound = packet.direction == Direction::Outbound;
     let flow = Flow::from_packet(seen, packet.bytes, packet.ifindex, outbound);
     let station = station(packet);
-    taken.is_news = talkers.observe(flow, station, original_length, packet.time_ns);
+    taken.is_news = talkers.observe(&flow, station, original_length, packet.time_ns);
     let generation = interface.generation;
+    if !is_outage {
+        taken.place = Some(Place {
+            store,
+            interface: (slot, generation),
+            since_ns: interface.changed_ns,
+            flow,
+            station,
+        });
+    }
     if is_outage {
         recorder.packet_during_outage(slot, packet.time_ns);
     }
@@ -523,6 +605,7 @@ fn take_packet(
         station,
         probe,
         least,
+        is_next: false,
     };
     let meta = || Meta {
         time_ns: packet.time_ns,
@@ -543,7 +626,7 @@ fn take_packet(
         }
     }
     // Only now: recording may commit, and the next engine would count the packet again.
-    recorder.count_seen(store, (slot, generation));
+    recorder.count_seen(store, (slot, generation), 1);
     if let Some(interface) = recorder.interfaces_mut().slot_mut(slot) {
         if packet.direction == Direction::Outbound {
             interface.packets_out += 1;

@@ -211,16 +211,25 @@ impl Assembler<'_> {
         self.emit(RET, take);
     }
 
-    /// With a port in A: dispatches on ports.
-    fn udp_port(&mut self) {
+    /// With a UDP port in A: accepts control traffic.
+    fn control_port(&mut self) {
+        let above = self.label();
+        self.skip_above(&CONTROL_UDP_PORTS, above);
         for port in CONTROL_UDP_PORTS {
             self.only_if(JEQ, port.into());
             self.control();
         }
+        self.place(above);
+    }
+
+    /// With a UDP port in A: accepts what a rule or a store of the bulk ring names.
+    fn bulk_port(&mut self) {
         for (port, store) in self.ports(|rule| &rule.udp_ports) {
             self.only_if(JEQ, port.into());
             self.bulk(store);
         }
+        let above = self.label();
+        self.skip_above(&[&NAMES_UDP_PORTS[..], &ROUTING_UDP_PORTS].concat(), above);
         for port in NAMES_UDP_PORTS {
             self.only_if(JEQ, port.into());
             self.bulk(Store::Names);
@@ -229,6 +238,14 @@ impl Assembler<'_> {
             self.only_if(JEQ, port.into());
             self.bulk(Store::Routing);
         }
+        self.place(above);
+    }
+
+    /// Most ports are ephemeral, and above all of these: one test instead of one each.
+    fn skip_above(&mut self, ports: &[u16], target: Label) {
+        let most = ports.iter().max().copied().unwrap_or(0);
+        self.only_if(JGE, u32::from(most) + 1);
+        self.jump(target);
     }
 
     /// Later rules take precedence, so they are tested first.
@@ -244,20 +261,23 @@ impl Assembler<'_> {
     /// X holds the offset of the transport header from the start of the packet.
     fn udp(&mut self) {
         self.need(4);
-        self.emit(LD_H_IND, 2);
-        self.udp_port();
-        self.emit(LD_H_IND, 0);
-        self.udp_port();
-        self.transport_stream();
+        for side in [2, 0] {
+            self.emit(LD_H_IND, side);
+            self.control_port();
+        }
+        if self.ring == Ring::Bulk {
+            for side in [2, 0] {
+                self.emit(LD_H_IND, side);
+                self.bulk_port();
+            }
+            self.transport_stream();
+        }
         self.bulk(Store::Bulk);
     }
 
     /// An MPEG transport stream shows loss by a counter in each of its packets, so the ring gets
     /// its datagrams whole; the record truncates them like others. X as in `udp`.
     fn transport_stream(&mut self) {
-        if self.ring != Ring::Bulk {
-            return;
-        }
         let (behind, not_alone) = (self.label(), self.label());
         self.emit(LD_LEN, 0);
         // The length is checked first: a load beyond the end would drop the packet.
@@ -279,8 +299,12 @@ impl Assembler<'_> {
         self.place(behind);
     }
 
-    /// As `udp`.
+    /// As `udp`. None of it is control traffic.
     fn tcp(&mut self) {
+        if self.ring == Ring::Control {
+            self.emit(RET, 0);
+            return;
+        }
         self.need(14);
         let own = self.ports(|rule| &rule.tcp_ports);
         if !own.is_empty() {
@@ -316,10 +340,7 @@ impl Assembler<'_> {
 
     /// As [`Assembler::bulk`], for the `connections` store with at most `most` bytes.
     fn connection(&mut self, most: u32) {
-        let take = match self.ring {
-            Ring::Control => 0,
-            Ring::Bulk => self.snaps[Store::Connections as usize].min(most),
-        };
+        let take = self.snaps[Store::Connections as usize].min(most);
         self.emit(RET, take);
     }
 
@@ -349,11 +370,12 @@ impl Assembler<'_> {
         let (udp, tcp) = (self.label(), self.label());
         self.need(20);
         self.emit(LD_B_IND, 9);
-        self.protocols(ip_protocol::ICMP);
-        self.only_if(JEQ, ip_protocol::UDP.into());
-        self.jump(udp);
+        // First what most packets are. The rules do not name them: ports decide there.
         self.only_if(JEQ, ip_protocol::TCP.into());
         self.jump(tcp);
+        self.only_if(JEQ, ip_protocol::UDP.into());
+        self.jump(udp);
+        self.protocols(ip_protocol::ICMP);
         self.bulk(Store::Bulk);
         for (label, is_udp) in [(udp, true), (tcp, false)] {
             self.place(label);
@@ -375,6 +397,10 @@ impl Assembler<'_> {
         let (udp, tcp) = (self.label(), self.label());
         self.need(40);
         self.emit(LD_B_IND, 6);
+        self.only_if(JEQ, ip_protocol::TCP.into());
+        self.jump(tcp);
+        self.only_if(JEQ, ip_protocol::UDP.into());
+        self.jump(udp);
         // MLD follows a hop-by-hop header, a long ICMPv6 packet a fragment header.
         for extension in [ip_protocol::HOP_BY_HOP, ip_protocol::FRAGMENT] {
             let other = self.label();
@@ -387,10 +413,6 @@ impl Assembler<'_> {
             self.place(other);
         }
         self.protocols(ip_protocol::ICMPV6);
-        self.only_if(JEQ, ip_protocol::UDP.into());
-        self.jump(udp);
-        self.only_if(JEQ, ip_protocol::TCP.into());
-        self.jump(tcp);
         self.bulk(Store::Bulk);
         for (label, is_udp) in [(udp, true), (tcp, false)] {
             self.place(label);
@@ -403,25 +425,20 @@ impl Assembler<'_> {
     }
 
     fn program(mut self) -> Code {
-        let (ip4, ip6, not_loopback, untagged) =
-            (self.label(), self.label(), self.label(), self.label());
-        self.emit(LD_W_ABS, AD_PKTTYPE);
-        self.code.push((JEQ, 1, 0, libc::PACKET_OUTGOING.into()));
-        self.jump(not_loopback);
+        let (ip4, ip6, untagged) = (self.label(), self.label(), self.label());
+        let (headless, known) = (self.label(), self.label());
         self.emit(LD_W_ABS, AD_HATYPE);
-        self.only_if(JEQ, LOOPBACK);
-        self.emit(RET, 0);
-        self.place(not_loopback);
-        let (ethernet, known) = (self.label(), self.label());
-        self.emit(LD_W_ABS, AD_HATYPE);
-        for hardware in [ETHERNET, LOOPBACK] {
-            self.code.push((JEQ, 0, 1, hardware));
-            self.jump(ethernet);
-        }
-        self.emit(LDX_IMM, 0);
-        self.jump(known);
-        self.place(ethernet);
         self.emit(LDX_IMM, ETHERNET_HEADER);
+        self.only_if(JEQ, ETHERNET);
+        self.jump(known);
+        self.code.push((JEQ, 1, 0, LOOPBACK));
+        self.jump(headless);
+        self.emit(LD_W_ABS, AD_PKTTYPE);
+        self.only_if(JEQ, libc::PACKET_OUTGOING.into());
+        self.emit(RET, 0);
+        self.jump(known);
+        self.place(headless);
+        self.emit(LDX_IMM, 0);
         self.place(known);
         self.emit(LD_W_ABS, AD_PROTOCOL);
         self.only_if(JEQ, ethertype::IPV4.into());
@@ -491,4 +508,251 @@ pub fn program(ring: Ring, snaps: [u32; 7], rules: &[Rule]) -> Code {
         short: Label(0),
     }
     .program()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netsonde_core::recorder::Classifier;
+    use netsonde_core::wire::{LinkType, glance::glance};
+
+    const SNAPS: [u32; 7] = [2048, 2048, 2048, 2048, 2048, 4096, 128];
+
+    /// What the kernel knows of a packet beside its bytes.
+    struct Packet {
+        bytes: Vec<u8>,
+        hardware: u32,
+        is_outgoing: bool,
+    }
+
+    impl Packet {
+        fn ethernet(bytes: Vec<u8>) -> Packet {
+            let (hardware, is_outgoing) = (ETHERNET, false);
+            Packet {
+                bytes,
+                hardware,
+                is_outgoing,
+            }
+        }
+
+        fn load(&self, at: u32, size: usize) -> Option<u32> {
+            let protocol = match self.hardware {
+                ETHERNET | LOOPBACK => {
+                    u32::from(u16::from_be_bytes([self.bytes[12], self.bytes[13]]))
+                }
+                _ if self.bytes[0] >> 4 == 6 => ethertype::IPV6.into(),
+                _ => ethertype::IPV4.into(),
+            };
+            match at {
+                AD_PROTOCOL => Some(protocol),
+                AD_PKTTYPE => Some(if self.is_outgoing { 4 } else { 0 }),
+                AD_HATYPE => Some(self.hardware),
+                _ => {
+                    let bytes = self.bytes.get(at as usize..at as usize + size)?;
+                    Some(
+                        bytes
+                            .iter()
+                            .fold(0, |sum, byte| sum << 8 | u32::from(*byte)),
+                    )
+                }
+            }
+        }
+    }
+
+    /// Runs a program as the kernel does. Returns its result and the number of instructions.
+    fn run(code: &Code, packet: &Packet) -> (u32, usize) {
+        let (mut a, mut x, mut memory, mut at, mut count) = (0u32, 0u32, [0u32; 16], 0usize, 0);
+        loop {
+            let (op, jt, jf, k) = code[at];
+            (at, count) = (at + 1, count + 1);
+            let size = match op & 0x18 {
+                0x00 => 4,
+                0x08 => 2,
+                _ => 1,
+            };
+            let mut jump = |is_true: bool| at += usize::from(if is_true { jt } else { jf });
+            match op {
+                RET => return (k, count),
+                LD_W_ABS | 0x28 | 0x30 => match packet.load(k, size) {
+                    Some(word) => a = word,
+                    None => return (0, count),
+                },
+                LD_W_IND | LD_H_IND | LD_B_IND => match packet.load(x.wrapping_add(k), size) {
+                    Some(word) => a = word,
+                    None => return (0, count),
+                },
+                LD_LEN => a = packet.bytes.len() as u32,
+                0x00 => a = k,
+                LDX_IMM => x = k,
+                AND_K => a &= k,
+                LSH_K => a <<= k,
+                RSH_K => a >>= k,
+                ADD_K => a = a.wrapping_add(k),
+                ADD_X => a = a.wrapping_add(x),
+                SUB_X => a = a.wrapping_sub(x),
+                TAX => x = a,
+                TXA => a = x,
+                ST => memory[k as usize] = a,
+                LD_MEM => a = memory[k as usize],
+                JA => at += k as usize,
+                JEQ => jump(a == k),
+                JGE => jump(a >= k),
+                JGE_X => jump(a >= x),
+                JSET => jump(a & k != 0),
+                other => panic!("{other:#x}"),
+            }
+        }
+    }
+
+    fn frame(kind: u16, network: &[u8]) -> Vec<u8> {
+        [&[2; 12][..], &kind.to_be_bytes(), network].concat()
+    }
+
+    fn ipv4(protocol: u8, transport: &[u8]) -> Vec<u8> {
+        let mut header = vec![
+            0x45, 0, 0, 0, 0, 0, 0x40, 0, 64, protocol, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
+        ];
+        header.extend_from_slice(transport);
+        frame(ethertype::IPV4, &header)
+    }
+
+    fn ipv6(protocol: u8, transport: &[u8]) -> Vec<u8> {
+        let mut header = vec![0x60, 0, 0, 0, 0, 0, protocol, 64];
+        header.extend_from_slice(&[0xfe; 32]);
+        header.extend_from_slice(transport);
+        frame(ethertype::IPV6, &header)
+    }
+
+    fn udp(source: u16, destination: u16) -> Vec<u8> {
+        [
+            source.to_be_bytes(),
+            destination.to_be_bytes(),
+            [0, 8],
+            [0, 0],
+        ]
+        .concat()
+    }
+
+    fn tcp(flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut segment = vec![
+            0x80, 0, 0, 80, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0,
+        ];
+        segment.extend_from_slice(payload);
+        segment
+    }
+
+    fn programs(rules: &[Rule]) -> [Code; 2] {
+        [Ring::Control, Ring::Bulk].map(|ring| program(ring, SNAPS, rules))
+    }
+
+    /// Asserts that exactly one ring takes a packet. Returns whether it is the control ring, and the bytes taken.
+    fn taken(programs: &[Code; 2], packet: &Packet) -> (bool, u32) {
+        let [control, bulk] = [0, 1].map(|at| run(&programs[at], packet).0);
+        assert!(
+            (control == 0) != (bulk == 0),
+            "{control} {bulk} {:02x?}",
+            packet.bytes
+        );
+        (control != 0, control.max(bulk))
+    }
+
+    #[test]
+    fn each_packet_is_in_one_ring_with_the_bytes_of_its_store() {
+        let rules = [Rule {
+            store: "routing".into(),
+            udp_ports: vec![9_999],
+            tcp_ports: vec![9_999],
+            ip_protocols: vec![47],
+            ..Rule::default()
+        }];
+        let programs = programs(&rules);
+        let classifier = Classifier::new(&rules);
+        let mut datagrams = vec![];
+        let ports = (0..6_000).chain(9_998..10_001).chain([u16::MAX]);
+        for port in ports {
+            datagrams.extend([udp(port, 40_000), udp(40_000, port), udp(port, port)]);
+        }
+        let mut packets = vec![];
+        for datagram in &datagrams {
+            packets.extend([ipv4(17, datagram), ipv6(17, datagram)]);
+        }
+        for flags in 0..64 {
+            packets.extend([
+                ipv4(6, &tcp(flags, &[1; 8])),
+                ipv6(6, &tcp(flags, b"GET /")),
+            ]);
+        }
+        packets.extend(
+            (0..=255).flat_map(|protocol| [ipv4(protocol, &[0; 24]), ipv6(protocol, &[0; 64])]),
+        );
+        for bytes in packets {
+            let seen = glance(LinkType::Ethernet, &bytes);
+            let store = classifier.store(&seen, &bytes);
+            let of_control = [CONTROL_UDP_PORTS; 1].concat();
+            let is_dhcp = seen.ip_protocol == 17
+                && (of_control.contains(&seen.source_port)
+                    || of_control.contains(&seen.destination_port));
+            let packet = Packet::ethernet(bytes);
+            let (is_control, length) = taken(&programs, &packet);
+            if is_dhcp {
+                assert!(is_control, "{seen:?}");
+            } else if matches!(seen.ip_protocol, 6 | 17 | 47) {
+                assert!(
+                    !is_control && length >= SNAPS[store as usize].min(SEGMENT_SNAP),
+                    "{length} {seen:?}"
+                );
+            }
+            // Cut anywhere, it is still in one.
+            for length in 14..packet.bytes.len() {
+                taken(
+                    &programs,
+                    &Packet::ethernet(packet.bytes[..length].to_vec()),
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn loopback_and_links_without_a_header_are_taken_once() {
+        let programs = programs(&[]);
+        let bytes = ipv4(1, &[8; 16]);
+        let on = |hardware, is_outgoing, bytes: &[u8]| Packet {
+            bytes: bytes.to_vec(),
+            hardware,
+            is_outgoing,
+        };
+        assert_eq!(
+            taken(&programs, &on(LOOPBACK, false, &bytes)),
+            (true, CONTROL_SNAP)
+        );
+        for code in &programs {
+            assert_eq!(run(code, &on(LOOPBACK, true, &bytes)).0, 0);
+        }
+        for is_outgoing in [false, true] {
+            let headless = on(65534, is_outgoing, &bytes[14..]);
+            assert_eq!(taken(&programs, &headless), (true, CONTROL_SNAP));
+        }
+    }
+
+    /// The programs run for each packet of this host, in the context of its sender or receiver.
+    #[test]
+    fn usual_packets_pass_few_instructions() {
+        let programs = programs(&[]);
+        let count = |bytes: &[u8]| {
+            let packet = Packet::ethernet(bytes.to_vec());
+            programs.each_ref().map(|code| run(code, &packet).1)
+        };
+        for (bytes, most) in [
+            (ipv4(6, &tcp(0x10, &[1; 100])), [22, 49]),
+            (ipv4(6, &tcp(0x10, &[])), [22, 38]),
+            (ipv4(17, &udp(40_000, 50_000)), [33, 42]),
+            (ipv6(6, &tcp(0x10, &[1; 100])), [22, 49]),
+        ] {
+            let counted = count(&bytes);
+            assert!(
+                counted[0] <= most[0] && counted[1] <= most[1],
+                "{counted:?} > {most:?}"
+            );
+        }
+    }
 }

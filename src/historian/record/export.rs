@@ -8,7 +8,7 @@ use std::path::Path;
 use netsonde_core::protocol::time;
 use netsonde_core::recorder::Store;
 use netsonde_core::recorder::layout::SNAP_MAX;
-use netsonde_core::recorder::pcapng::{Statistics, Writer};
+use netsonde_core::recorder::pcapng::{END_OF_DISK, Statistics, Writer};
 use netsonde_core::wire::LinkType;
 use netsonde_history::disk::Disk;
 use netsonde_history::packets::Reader;
@@ -171,6 +171,7 @@ pub(super) fn run(
             ));
         }
     }
+    rest.push(END_OF_DISK.into());
     output.end(&rest);
     Ok(output.write(pipe))
 }
@@ -226,14 +227,12 @@ impl Output {
             let link = LinkType::Ethernet.to_linktype();
             self.writer.interface(link, SNAP_MAX, None, None);
         }
-        if !comments.is_empty() {
-            self.writer.statistics(&Statistics {
-                interface: 0,
-                time_ns: crate::linux::wall_ns(),
-                comments,
-                ..Statistics::default()
-            });
-        }
+        self.writer.statistics(&Statistics {
+            interface: 0,
+            time_ns: crate::linux::wall_ns(),
+            comments,
+            ..Statistics::default()
+        });
     }
 
     fn write(&mut self, pipe: &OwnedFd) -> Result<(), Closed> {

@@ -83,6 +83,7 @@ pub(super) fn run(shared: &Shared, stop: &OwnedFd) {
             Ended::Disk(error) => {
                 // Opened again: what is in files after an error is what can be read from them.
                 rooms = None;
+                shared.closed();
                 let words = format!(
                     "packets are not stored: {error}; they are fetched from netsonded's memory when it can be \
                      written again"

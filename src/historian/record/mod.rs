@@ -176,6 +176,13 @@ impl Shared {
         }
     }
 
+    /// Nothing is known to be on disk, until it is read again.
+    fn closed(&self) {
+        let mut state = self.state();
+        state.next.clear();
+        state.rooms.clear();
+    }
+
     /// Returns the time until which the service was known to be there.
     fn alive_ns(&self) -> Option<u64> {
         self.state().alive_ns

@@ -6,10 +6,35 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use netsonde_core::multicast::GroupPort;
 
+use super::packets::Past;
 use super::values::{number, parse_one_address, parse_one_group, parse_some_time};
 
 /// Maximum of SO_RCVBUF: the kernel doubles an int (net/core/sock.c).
 const MAX_BUFFER: u64 = (i32::MAX / 2) as u64;
+
+impl Mcast {
+    /// Returns the time in the past that is asked for.
+    pub(crate) fn past(&self) -> Option<&Past> {
+        match self {
+            Mcast::Groups { past, .. }
+            | Mcast::Streams { past, .. }
+            | Mcast::Queriers { past, .. }
+            | Mcast::Doctor(McastDoctor { past, .. }) => Some(past),
+            Mcast::Join(_) | Mcast::Send(_) => None,
+        }
+    }
+
+    /// Has packets of the past come from the disk of netsonde-historian, too.
+    pub(crate) fn read_disk(&mut self, history: PathBuf) {
+        match self {
+            Mcast::Groups { past, .. }
+            | Mcast::Streams { past, .. }
+            | Mcast::Queriers { past, .. }
+            | Mcast::Doctor(McastDoctor { past, .. }) => past.history = Some(history),
+            Mcast::Join(_) | Mcast::Send(_) => {}
+        }
+    }
+}
 
 /// The commands of `netsonde mcast`.
 #[derive(Clone, Debug, Subcommand)]
@@ -23,8 +48,11 @@ pub enum Mcast {
         #[arg(value_name = "GROUP", value_parser = parse_one_group)]
         groups: Vec<IpAddr>,
         /// Read a capture file instead of asking the service; - for standard input.
-        #[arg(short = 'r', long, value_name = "FILE")]
+        #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["last", "since", "until"])]
         read: Option<PathBuf>,
+        /// A time in the past.
+        #[command(flatten)]
+        past: Past,
     },
     /// List multicast streams with source, rate and packet loss (RTP and MPEG-TS).
     Streams {
@@ -35,8 +63,11 @@ pub enum Mcast {
         #[arg(value_name = "GROUP", value_parser = parse_one_group)]
         groups: Vec<IpAddr>,
         /// Read a capture file instead of asking the service; - for standard input.
-        #[arg(short = 'r', long, value_name = "FILE")]
+        #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["last", "since", "until"])]
         read: Option<PathBuf>,
+        /// A time in the past.
+        #[command(flatten)]
+        past: Past,
     },
     /// Find out why a group does or does not arrive: cause, evidence and fix.
     Doctor(McastDoctor),
@@ -50,8 +81,11 @@ pub enum Mcast {
         #[arg(short = 'I', long = "interface", value_name = "IF")]
         interface: Option<String>,
         /// Read a capture file instead of asking the service; - for standard input.
-        #[arg(short = 'r', long, value_name = "FILE")]
+        #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["last", "since", "until"])]
         read: Option<PathBuf>,
+        /// A time in the past.
+        #[command(flatten)]
+        past: Past,
     },
 }
 
@@ -73,14 +107,17 @@ pub struct McastDoctor {
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = parse_some_time)]
     pub duration: u64,
     /// Join the group while watching. Without this option the check is passive.
-    #[arg(long, conflicts_with = "read")]
+    #[arg(long, conflicts_with_all = ["read", "last", "since", "until"])]
     pub join: bool,
     /// Exit with status 1 also on warnings.
     #[arg(long)]
     pub strict: bool,
     /// Diagnose from a pcap or pcapng file alone; - for standard input. Needs no service.
-    #[arg(short = 'r', long, value_name = "FILE")]
+    #[arg(short = 'r', long, value_name = "FILE", conflicts_with_all = ["last", "since", "until"])]
     pub read: Option<PathBuf>,
+    /// A time in the past.
+    #[command(flatten)]
+    pub past: Past,
 }
 
 /// Options of `netsonde mcast join`.

@@ -33,7 +33,7 @@ pub use families::Families;
 pub use history::{Fragments, HistoryArgs, KeepArgs, KeptArgs, Monitor, MonitorAdd, Outages};
 pub use mcast::{Mcast, McastDoctor, McastJoin, McastSend};
 pub use neighbors::NeighborsArgs;
-pub use packets::{DirectionArg, Packets, Watch};
+pub use packets::{DirectionArg, Packets, Past, Watch};
 pub use ping::{Ping, Pmtu};
 pub use sockets::Sockets;
 pub use talkers::{SortKey, Talkers};

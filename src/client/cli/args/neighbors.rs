@@ -4,12 +4,17 @@ use clap::Args;
 use netsonde_core::address::{looks_like_ipv4, looks_like_ipv6, parse_address};
 use netsonde_core::neighbors::mac;
 
+use super::packets::Past;
+
 /// Options of `netsonde neighbors`.
 #[derive(Clone, Debug, Default, Args)]
 pub struct NeighborsArgs {
     /// Show only this interface.
     #[arg(short = 'I', long = "interface", value_name = "IF")]
     pub interface: Option<String>,
+    /// A time in the past.
+    #[command(flatten)]
+    pub past: Past,
     /// Show only hosts with this address, MAC address or name.
     #[arg(value_name = "ADDRESS|MAC|NAME", value_parser = parse_who)]
     pub who: Vec<String>,

@@ -29,6 +29,41 @@ pub struct Watch {
     pub packets: Packets,
 }
 
+/// A time in the past.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Past {
+    /// Use recorded packets of the last DUR instead of the present state: 90s, 5m, 2h or 1d; `all` for the
+    /// whole record.
+    #[arg(long, value_name = "DUR", value_parser = parse_lookback)]
+    pub last: Option<Lookback>,
+    /// Use recorded packets from this time on: -2h, 21:40 (today), 'yesterday 03:00', or RFC 3339 with a zone.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last",
+        allow_hyphen_values = true)]
+    pub since: Option<u64>,
+    /// Use recorded packets up to this time.
+    #[arg(long, value_name = "TIME", value_parser = parse_time,
+        allow_hyphen_values = true)]
+    pub until: Option<u64>,
+    /// Socket of netsonde-historian, which has packets on disk.
+    #[arg(skip)]
+    pub history: Option<PathBuf>,
+}
+
+impl Past {
+    /// Returns a selection of packets of this time; `None` if none is given.
+    pub(crate) fn packets(&self) -> Option<Packets> {
+        let packets = Packets {
+            last: self.last,
+            since: self.since,
+            until: self.until,
+            history: self.history.clone(),
+            ..Packets::default()
+        };
+        let is_given = self.last.is_some() || self.since.is_some() || self.until.is_some();
+        is_given.then_some(packets)
+    }
+}
+
 /// A selection of packets: live, recorded, or from a file.
 #[derive(Clone, Debug, Default, Args)]
 pub struct Packets {

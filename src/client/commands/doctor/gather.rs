@@ -378,9 +378,40 @@ pub fn evidence_of_file(args: &McastDoctor, path: &Path) -> Result<GroupEvidence
     let group = args.channel.group;
     let mut wire = Wire::new(group, args.channel.port, args.source, 0);
     read_packets(open(path)?, &BTreeMap::new(), &mut wire)?;
+    Ok(evidence_of_packets(args, wire))
+}
+
+/// Returns the evidence in the record of a time in the past, in memory and on disk.
+pub fn evidence_of_record(
+    socket: &Path,
+    args: &McastDoctor,
+    past: &Packets,
+) -> Result<GroupEvidence, Failure> {
+    let group = args.channel.group;
+    let mut wire = Wire::new(group, args.channel.port, args.source, 0);
+    let interfaces: Vec<String> = args.interface.iter().cloned().collect();
+    let management = Packets {
+        stores: vec!["group".into()],
+        interfaces: interfaces.clone(),
+        ..past.clone()
+    };
+    let data = Packets {
+        stores: DATA_STORES.map(str::to_owned).to_vec(),
+        groups: vec![group],
+        interfaces,
+        ..past.clone()
+    };
+    for selection in [management, data] {
+        read_record(socket, &selection, &BTreeMap::new(), &mut wire)?;
+    }
+    Ok(evidence_of_packets(args, wire))
+}
+
+/// Returns the evidence in packets alone.
+fn evidence_of_packets(args: &McastDoctor, mut wire: Wire) -> GroupEvidence {
     wire.sort();
     let from_ns = wire.oldest_ns.unwrap_or(0);
-    Ok(GroupEvidence {
+    GroupEvidence {
         subject: subject(args),
         window: (from_ns, wire.newest_ns),
         since_ns: from_ns,
@@ -389,5 +420,5 @@ pub fn evidence_of_file(args: &McastDoctor, path: &Path) -> Result<GroupEvidence
         is_sampled: wire.is_sampled,
         wire,
         host: None,
-    })
+    }
 }

@@ -46,9 +46,10 @@ pub use explain::explain;
 pub fn run(global: &Global, socket: &Path, args: &McastDoctor) -> Result<u8, Failure> {
     let start = Instant::now();
     let mut is_one_network = true;
-    let evidence = match &args.read {
-        Some(path) => gather::evidence_of_file(args, path)?,
-        None => {
+    let evidence = match (&args.read, args.past.packets()) {
+        (Some(path), _) => gather::evidence_of_file(args, path)?,
+        (None, Some(past)) => gather::evidence_of_record(socket, args, &past)?,
+        (None, None) => {
             is_one_network = namespace::require(socket)?;
             let time = duration(args.duration);
             progress(global, &format!("watching {} for {time}", args.channel));

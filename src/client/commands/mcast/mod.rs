@@ -8,21 +8,24 @@ mod send;
 mod streams;
 pub(crate) mod test_socket;
 
-use crate::client::cli::args::{Global, Mcast};
+use crate::client::cli::args::{Global, Mcast, Past};
 use crate::client::commands::doctor;
 use crate::client::failure::Failure;
 use crate::client::namespace;
 use crate::client::output::{no_match, show};
+use crate::client::packets::open_past;
 use crate::client::render::style::Style;
 use crate::varlink::client::ask_with;
 use groups::{groups_text, held};
+use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::multicast::{Groups, InterfaceCall, Queriers, Streams};
 use queriers::queriers_text;
 use read::FileState;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io::Read;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use streams::streams_text;
 
 const GROUPS: &str = "io.netsonde.Multicast.Groups";
@@ -74,15 +77,32 @@ impl Filter {
     }
 }
 
+/// Where a list comes from: a file, the record of a time in the past, or the service's present state.
+struct Origin<'a> {
+    socket: &'a Path,
+    read: Option<&'a Path>,
+    past: &'a Past,
+    /// Stores of the record; all if there are none.
+    stores: &'a [&'a str],
+    content: Content,
+}
+
+impl Origin<'_> {
+    /// Opens the packets; `None` for the present state.
+    fn open(&self) -> Result<Option<Box<dyn Read + Send>>, Failure> {
+        open_past(self.socket, self.read, self.past, self.stores, self.content)
+    }
+}
+
 /// What there is without a filter, in the file or of the service; `None` if it cannot be read.
 fn all<T: DeserializeOwned>(
-    read: &Option<PathBuf>,
-    socket: &Path,
+    from: &Origin<'_>,
     method: &str,
     of_file: fn(&FileState) -> T,
 ) -> Option<T> {
-    match read {
-        Some(path) => FileState::read(path, None)
+    let socket = from.socket;
+    match from.open().ok()? {
+        Some(source) => FileState::read(source, None)
             .ok()
             .map(|state| of_file(&state)),
         None => ask_with(socket, method, &InterfaceCall::default()).ok(),
@@ -96,12 +116,20 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             interface,
             groups,
             read,
+            past,
         } => {
+            let from = Origin {
+                socket,
+                read: read.as_deref(),
+                past,
+                stores: &["group"],
+                content: Content::Headers,
+            };
             let call = InterfaceCall {
                 interface: interface.clone(),
             };
-            let mut report: Groups = match read {
-                Some(path) => FileState::read(path, interface.as_deref())?.groups(),
+            let mut report: Groups = match from.open()? {
+                Some(source) => FileState::read(source, interface.as_deref())?.groups(),
                 None => ask_with(socket, GROUPS, &call)?,
             };
             report
@@ -109,27 +137,36 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
                 .retain(|group| is_wanted(&group.group, groups));
             let filter = Filter::new(interface.as_deref(), groups);
             let is_empty = report.groups.is_empty();
-            // The processes of this host have nothing to do with a file.
-            let members = match read.is_none() && namespace::may_name_processes(socket)? {
+            // The processes of this host have nothing to do with a file, or with the past.
+            let is_present = read.is_none() && past.packets().is_none();
+            let members = match is_present && namespace::may_name_processes(socket)? {
                 true => doctor::group_members(),
                 false => vec![],
             };
             let report = held(report, members);
             filter.show(global, is_empty, &report, groups_text)?;
             Ok(filter.status(global, "group", is_empty, || {
-                all(read, socket, GROUPS, FileState::groups).map_or(0, |all| all.groups.len())
+                all(&from, GROUPS, FileState::groups).map_or(0, |all| all.groups.len())
             }))
         }
         Mcast::Streams {
             interface,
             groups,
             read,
+            past,
         } => {
+            let from = Origin {
+                socket,
+                read: read.as_deref(),
+                past,
+                stores: &[],
+                content: Content::Permitted,
+            };
             let call = InterfaceCall {
                 interface: interface.clone(),
             };
-            let mut report: Streams = match read {
-                Some(path) => FileState::read(path, interface.as_deref())?.streams(),
+            let mut report: Streams = match from.open()? {
+                Some(source) => FileState::read(source, interface.as_deref())?.streams(),
                 None => ask_with(socket, STREAMS, &call)?,
             };
             report
@@ -139,15 +176,26 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
             let is_empty = report.streams.is_empty();
             filter.show(global, is_empty, &report, streams_text)?;
             Ok(filter.status(global, "stream", is_empty, || {
-                all(read, socket, STREAMS, FileState::streams).map_or(0, |all| all.streams.len())
+                all(&from, STREAMS, FileState::streams).map_or(0, |all| all.streams.len())
             }))
         }
-        Mcast::Queriers { interface, read } => {
+        Mcast::Queriers {
+            interface,
+            read,
+            past,
+        } => {
+            let from = Origin {
+                socket,
+                read: read.as_deref(),
+                past,
+                stores: &["group"],
+                content: Content::Headers,
+            };
             let call = InterfaceCall {
                 interface: interface.clone(),
             };
-            let report: Queriers = match read {
-                Some(path) => FileState::read(path, interface.as_deref())?.queriers(),
+            let report: Queriers = match from.open()? {
+                Some(source) => FileState::read(source, interface.as_deref())?.queriers(),
                 None => ask_with(socket, QUERIERS, &call)?,
             };
             let filter = Filter::new(interface.as_deref(), &[]);
@@ -161,7 +209,7 @@ pub fn run(global: &Global, socket: &Path, command: &Mcast) -> Result<u8, Failur
                 queriers_text,
             )?;
             Ok(filter.status(global, "querier", is_empty, || {
-                all(read, socket, QUERIERS, FileState::queriers).map_or(0, |all| count(&all))
+                all(&from, QUERIERS, FileState::queriers).map_or(0, |all| count(&all))
             }))
         }
         Mcast::Join(args) => join::join(global, socket, args),

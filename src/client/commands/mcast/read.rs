@@ -1,7 +1,8 @@
-//! SHELL. The state of multicast as a capture file shows it, in place of the service's.
+//! SHELL. The state of multicast as a capture file shows it, or the record of a time in the
+//! past, in place of the service's present one.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io::Read;
 
 use netsonde_core::multicast::{Trackers, report};
 use netsonde_core::protocol::multicast::{Groups, Queriers, Streams};
@@ -10,7 +11,6 @@ use netsonde_core::wire::glance::glance;
 
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, Item};
-use crate::client::packets::open;
 
 /// What the trackers made of a file. Ages count from its last packet.
 pub(super) struct FileState {
@@ -20,15 +20,18 @@ pub(super) struct FileState {
 }
 
 impl FileState {
-    /// Reads the packets of a file, of one interface if it is given.
-    pub(super) fn read(path: &Path, interface: Option<&str>) -> Result<FileState, Failure> {
+    /// Reads the packets of a file or of the record, of one interface if it is given.
+    pub(super) fn read(
+        source: impl Read + Send,
+        interface: Option<&str>,
+    ) -> Result<FileState, Failure> {
         let mut state = FileState {
             trackers: Trackers::default(),
             interfaces: BTreeMap::new(),
             last_ns: 0,
         };
         let mut numbers: BTreeMap<String, u32> = BTreeMap::new();
-        let mut file = CaptureFile::new(open(path)?)?;
+        let mut file = CaptureFile::new(source)?;
         while let Some(item) = file.next()? {
             let Item::Packet(packet) = item else {
                 continue;

@@ -92,6 +92,8 @@ pub struct Candidate<'a> {
     pub probe: Option<[u8; 12]>,
     /// How much it concerns this host at least, whatever its addresses.
     pub least: Concern,
+    /// Whether flow and store are those of the packet decided on before.
+    pub is_next: bool,
 }
 
 /// Fate of a packet in the record.
@@ -123,6 +125,8 @@ struct Control {
 
 /// The flow of the last packet of `bulk` or `connections`.
 struct LastFlow {
+    /// Whether it is that of the packet decided on before.
+    is_current: bool,
     store: u8,
     flow: Flow,
     hash: u64,
@@ -131,6 +135,7 @@ struct LastFlow {
 
 impl LastFlow {
     const NONE: LastFlow = LastFlow {
+        is_current: false,
         store: u8::MAX,
         flow: Flow::NONE,
         hash: 0,
@@ -212,6 +217,7 @@ impl Thinner {
         let Some(limits) = &self.limits[packet.store as usize] else {
             return Decision::Keep(0);
         };
+        self.last.is_current &= packet.is_next;
         pace.advance(limits, packet.time_ns);
         if packet.probe.is_none() && pace.take_of_plenty(limits, packet.cost) {
             return Decision::Keep(0);
@@ -362,13 +368,15 @@ impl Thinner {
             return (self.conversation_of_peer(packet), concern);
         }
         // Packets of a large flow follow each other.
-        let last = &self.last;
-        if last.store == packet.store as u8 && last.flow == *flow {
+        let last = &mut self.last;
+        if last.is_current || last.store == packet.store as u8 && last.flow == *flow {
+            last.is_current = true;
             return (last.hash, last.concern);
         }
         let hash = self.hasher.hash_one((packet.store as u8, flow));
         let concern = self.concerns.of(flow).max(packet.least);
         self.last = LastFlow {
+            is_current: true,
             store: packet.store as u8,
             flow: *flow,
             hash,

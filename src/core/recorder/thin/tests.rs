@@ -99,6 +99,7 @@ impl Store1 {
             station: 7,
             probe,
             least: Concern::None,
+            is_next: false,
         };
         let decision = self.thinner.decide(&mut self.pace, &candidate);
         if decision != Decision::Thin {
