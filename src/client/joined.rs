@@ -135,8 +135,11 @@ pub(crate) fn join(
     std::thread::spawn(move || {
         let outcome = merge(disk, &receiver, &packets, follow, File::from(write));
         is_over.store(true, Ordering::Relaxed);
-        if let Err(failure) = outcome {
-            remark(format!("packets on disk cannot be read: {failure}"));
+        match outcome {
+            // The reader of the pipe has ended, and says why if there is something to say.
+            Err(Failure::System(error)) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(failure) => remark(format!("packets on disk cannot be read: {failure}")),
+            Ok(()) => {}
         }
         // The other thread may be waiting for room.
         drop(receiver);

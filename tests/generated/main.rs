@@ -133,11 +133,6 @@ fn examples_that_no_test_runs() {
         commands,
         [
             "netsonde outages 1 -w outage-1.pcapng",
-            "netsonde keep 'video froze in room 4'",
-            "netsonde keep --last 20m",
-            "netsonde kept",
-            "netsonde kept 3 -w glitch.pcapng",
-            "netsonde kept 3 --discard",
             "sudo netsonde drops --reasons",
             "netsonde demo",
         ]

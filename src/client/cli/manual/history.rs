@@ -395,16 +395,11 @@ pub(super) const PAGES: &[Page] = &[
         },
         exit: &[("2", "It could not be kept; the message says why.")],
         examples: &[
-            Example {
-                purpose: "Keep the last five minutes.",
-                commands: "netsonde keep 'video froze in room 4'",
-                run: NEEDS_PACKETS,
-            },
-            Example {
-                purpose: "Keep more.",
-                commands: "netsonde keep --last 20m",
-                run: NEEDS_PACKETS,
-            },
+            example(
+                "Keep the last five minutes.",
+                "netsonde keep 'video froze in room 4'",
+            ),
+            example("Keep more.", "netsonde keep --last 20m"),
         ],
         see_also: "netsonde-kept(1), netsonde-capture(1), netsonde-historian(8)",
         ..Page::EMPTY
@@ -429,21 +424,12 @@ pub(super) const PAGES: &[Page] = &[
         },
         exit: &[("1", "Nothing that was kept has this number.")],
         examples: &[
-            Example {
-                purpose: "List it.",
-                commands: "netsonde kept",
-                run: NEEDS_PACKETS,
-            },
-            Example {
-                purpose: "Write the packets to a file, for Wireshark.",
-                commands: "netsonde kept 3 -w glitch.pcapng",
-                run: NEEDS_PACKETS,
-            },
-            Example {
-                purpose: "Delete it.",
-                commands: "netsonde kept 3 --discard",
-                run: NEEDS_PACKETS,
-            },
+            example("List it.", "netsonde kept"),
+            example(
+                "Write the packets to a file, for Wireshark.",
+                "netsonde kept 1 -w glitch.pcapng",
+            ),
+            example("Delete it.", "netsonde kept 1 --discard"),
         ],
         see_also: "netsonde-keep(1), netsonde-watch(1), netsonde-historian(8)",
         ..Page::EMPTY
