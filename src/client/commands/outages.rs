@@ -159,9 +159,9 @@ fn cause(outage: &Outage) -> String {
 fn whole(outage: &Outage, style: Style, verbose: bool) -> String {
     let what = match (outage.kind == "degraded", &outage.end) {
         (true, Some(_)) => "was degraded for",
-        (true, None) => "is degraded since",
+        (true, None) => "has been degraded for",
         (false, Some(_)) => "was down for",
-        (false, None) => "is down since",
+        (false, None) => "has been down for",
     };
     let head = format!(
         "outage {}: {} {what} {}",
