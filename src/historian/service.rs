@@ -675,7 +675,7 @@ impl History {
         let events = self.read_events(from_ns, to_ns).await.unwrap_or_default();
         let events: Vec<reply::Event> = events
             .into_iter()
-            .filter(|event| !event.kind.starts_with("outage-"))
+            .filter(|event| !event.kind.starts_with("outage_"))
             .collect();
         reply.events = (!events.is_empty()).then_some(events);
         Some(reply)

@@ -560,7 +560,7 @@ impl Historian {
             let (address, former) = (found.as_ref().map_or("", |found| found), former.as_deref());
             if let Some(former) = former {
                 let text = format!("{name} is {address} now, was {former}");
-                self.log("target-address-changed", "notice", monitor, text);
+                self.log("target_address_changed", "notice", monitor, text);
             }
         }
         if !changed.is_empty() {
@@ -932,7 +932,7 @@ impl Historian {
                 News::Ended(id) => {
                     let _ = self.told.send(Told::Outage(id));
                     self.log_begins();
-                    self.log_outage(id, "outage-ended", "ended");
+                    self.log_outage(id, "outage_ended", "ended");
                 }
                 News::Changed(id) | News::PartOf(_, id) => {
                     let _ = self.told.send(Told::Outage(id));
@@ -1006,7 +1006,7 @@ impl Historian {
     fn log_begins(&mut self) {
         for id in std::mem::take(&mut self.unlogged) {
             if self.book.outages().any(|outage| outage.id == id) {
-                self.log_outage(id, "outage-began", "began");
+                self.log_outage(id, "outage_began", "began");
             }
         }
     }
@@ -1059,8 +1059,8 @@ impl Historian {
     pub fn compared(&mut self, series: u32, words: Option<String>, since_ns: u64) {
         let state = self.book.state(series).map(|(state, ..)| state);
         let is_new = match (state, &words) {
-            (Some(State::Up), Some(_)) => Some("target-degraded"),
-            (Some(State::Degraded), None) => Some("target-restored"),
+            (Some(State::Up), Some(_)) => Some("target_degraded"),
+            (Some(State::Degraded), None) => Some("target_restored"),
             _ => None,
         };
         if let (Some(kind), Some(target)) = (is_new, self.targets.get(&series)) {
