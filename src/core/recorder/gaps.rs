@@ -156,6 +156,13 @@ impl<M: DerefMut<Target = [u8]>> Recorder<M> {
         self.ledger.gaps_written
     }
 
+    /// Returns whether a gap of this kind was declared. What was evicted since then counts as declared.
+    pub fn has_told(&self, kind: GapKind) -> bool {
+        let is_kept_whole = self.ledger.gaps_written <= GAP_SLOTS as u64;
+        let is_it = |gap: &Gap| gap.kind == kind as u8;
+        !is_kept_whole || self.closed_gaps(0).iter().any(is_it)
+    }
+
     /// Returns the gaps declared since the last call, oldest first.
     pub fn new_gaps(&mut self) -> Vec<Gap> {
         let skip = std::mem::replace(&mut self.ledger.gaps_told, self.ledger.gaps_written);
@@ -200,6 +207,19 @@ mod tests {
     fn spans(recorder: &Recorder<Box<[u8]>>) -> Vec<(u64, u64)> {
         let gaps = recorder.closed_gaps(0);
         gaps.iter().map(|gap| (gap.from_ns, gap.to_ns)).collect()
+    }
+
+    #[test]
+    fn a_kind_was_told_once_it_was_declared_also_when_that_was_evicted() {
+        let mut recorder = recorder();
+        recorder.declare(GapKind::EngineRestart, None, 1, 1, 0);
+        assert!(!recorder.has_told(GapKind::RecorderReset));
+        recorder.declare(GapKind::RecorderReset, None, 0, 2, 0);
+        assert!(recorder.has_told(GapKind::RecorderReset));
+        for at in 0..2 * GAP_SLOTS as u64 {
+            recorder.declare(GapKind::EngineRestart, None, at, at, 0);
+        }
+        assert!(recorder.has_told(GapKind::RecorderReset));
     }
 
     #[test]

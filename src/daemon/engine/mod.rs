@@ -224,6 +224,10 @@ fn take_intake(
     match opened {
         Opened::Resumed => {
             recorder.declare(GapKind::EngineRestart, None, now, now, 0);
+            // An engine that died at once may have begun the record and not have said so.
+            if handover_header.history_lost != 0 && !recorder.has_told(GapKind::RecorderReset) {
+                recorder.declare(GapKind::RecorderReset, None, 0, now, 0);
+            }
         }
         Opened::Fresh if handover_header.history_lost != 0 => {
             recorder.declare(GapKind::RecorderReset, None, 0, now, 0);
