@@ -7,7 +7,6 @@
 //! | [`render`] | tables, packet lines, styles, durations |
 //! | [`files`] | capture files |
 //! | [`filter`] | pcap-filter expressions, compiled by libpcap |
-//! | [`connection`] | the control socket |
 //! | `historian` | what netsonde-historian is asked for |
 //! | `packets` | packets from the service or from a file, as selected by options |
 //! | `chosen` | the selection among packets that the client decodes itself |

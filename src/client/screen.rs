@@ -4,7 +4,7 @@
 //!
 //! The escapes are those of JSON (`\u001b`), so that a document stays one. Only packets and completion
 //! scripts, which are for programs alone, are written past this. Line feeds are those of this program: within
-//! texts that it did not make, [`one_line`] escapes them when they come in.
+//! texts that it did not make, [`netsonde_core::screen::one_line`] escapes them when they come in.
 
 use std::io::{self, Stderr, Stdout, StdoutLock, Write};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -5,7 +5,6 @@
 //! | [`keeper`] | PRIVILEGED | opens and keeps sockets and memory; the only code that ever holds a capability |
 //! | [`channel`] | SHELL | the messages, descriptors and counters that keeper and engine exchange |
 //! | [`engine`] | SHELL | rings, sockets, netlink, clock and control server around the pure core |
-//! | [`log`] | SHELL | the service's log: journal or standard error, escaped, rate-limited, never blocking |
 
 pub mod channel;
 pub mod engine;

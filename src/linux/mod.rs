@@ -17,6 +17,7 @@
 
 #[cfg(any(feature = "daemon", feature = "historian"))]
 pub mod configuration;
+#[cfg(any(feature = "daemon", feature = "client"))]
 pub mod diag;
 #[cfg(feature = "client")]
 pub(crate) mod group_socket;
@@ -24,6 +25,7 @@ pub(crate) mod group_socket;
 pub mod mapping;
 #[cfg(feature = "client")]
 pub(crate) mod netfilter;
+#[cfg(any(feature = "daemon", feature = "client"))]
 pub mod netlink;
 pub mod option;
 #[cfg(feature = "client")]
