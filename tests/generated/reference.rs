@@ -335,6 +335,32 @@ pub fn netsonde_events_7() -> String {
             page.item(&term, kind.meaning());
         }
     }
+    page.raw(".SS historian");
+    page.text(
+        "netsonde-historian(8) keeps netsonded's events for a year, and adds its own. Both are shown by \
+         `netsonde events' with --since, --until or --last.",
+    );
+    for (kind, severity, meaning) in [
+        (
+            "outage_began",
+            "warning",
+            "An outage of a target, or of several with one cause, began.",
+        ),
+        ("outage_ended", "notice", "It ended."),
+        (
+            "target_degraded",
+            "notice",
+            "A target answers worse than at the same hour of the last seven days.",
+        ),
+        ("target_restored", "notice", "It answers as before."),
+        (
+            "target_address_changed",
+            "notice",
+            "The name of a target has another address.",
+        ),
+    ] {
+        page.item(&format!("{kind} ({severity})"), meaning);
+    }
     page.head("JOURNAL");
     page.text(
         "Events of at least the severity events.journal in netsonde.toml(5), by default notices and warnings, are \
