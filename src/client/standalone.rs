@@ -47,7 +47,7 @@ impl Standalone {
 
     fn start_in(directory: &Path) -> Result<Standalone, Failure> {
         let socket = directory.join("control.sock");
-        let program = program();
+        let program = beside("netsonded");
         let child = Command::new(&program)
             // Its only client is the user who starts it.
             .arg("--allow-root")
@@ -112,6 +112,56 @@ impl Standalone {
     pub fn socket(&self) -> &Path {
         &self.socket
     }
+
+    /// Starts a historian beside it, where commands look for one.
+    pub fn historian(&self) -> Result<Historian, Failure> {
+        let (program, state) = (beside("netsonde-historian"), self.directory.join("history"));
+        let socket = self.directory.join("history.sock");
+        let mut command = Command::new(&program);
+        command
+            .arg("--socket")
+            .arg(&self.socket)
+            .arg("--listen")
+            .arg(&socket)
+            .arg("--state")
+            .arg(&state)
+            .arg("--monitors")
+            .arg(self.directory.join("monitors.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let child = command.spawn().map_err(|error| {
+            let program = program.display();
+            Failure::Other(format!("cannot start {program}: {}", reason(&error)))
+        })?;
+        let historian = Historian { child };
+        let start = Instant::now();
+        while start.elapsed() < READY_WAIT {
+            let none = serde_json::json!({});
+            let answers = Connection::open(&socket).and_then(|mut connection| {
+                connection.call::<serde_json::Value>("org.varlink.service.GetInfo", &none)
+            });
+            if answers.is_ok() {
+                return Ok(historian);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Err(Failure::Other(
+            "the private historian was not ready within 10 s".into(),
+        ))
+    }
+}
+
+/// A private historian, stopped when this is dropped.
+pub struct Historian {
+    child: Child,
+}
+
+impl Drop for Historian {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let _ = self.child.wait();
+    }
 }
 
 impl Drop for Standalone {
@@ -122,11 +172,11 @@ impl Drop for Standalone {
     }
 }
 
-fn program() -> PathBuf {
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|me| Some(me.parent()?.join("netsonded")));
-    beside
+/// Returns the program of this name next to this one, or the one on the PATH.
+fn beside(name: &str) -> PathBuf {
+    let me = std::env::current_exe().ok();
+    let found = me.and_then(|me| Some(me.parent()?.join(name)));
+    found
         .filter(|path| path.exists())
-        .unwrap_or_else(|| "netsonded".into())
+        .unwrap_or_else(|| name.into())
 }

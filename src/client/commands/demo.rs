@@ -56,6 +56,7 @@ fn scene(of: DemoScene) -> Scene {
         DemoScene::Drops => Demo::drops,
         DemoScene::Restart => Demo::killed,
         DemoScene::Events => Demo::events,
+        DemoScene::Outage => Demo::outage,
         DemoScene::Capture => Demo::file,
     }
 }
@@ -735,6 +736,31 @@ impl Demo {
             self.print(&format!("    {line}"))?;
         }
         Ok(there && first != second && Demo::has(&status, &["engine_restart"]))
+    }
+
+    fn outage(&self) -> Result<bool, Failure> {
+        let _historian = self.client.run(|| self.service.historian())?;
+        self.print(
+            "  netsonde-historian asks on: a monitor probes the server ten times a second, and every \
+                probe is kept.",
+        )?;
+        self.show(&[
+            "monitor", "add", "server", "10.9.0.9", "-i", "0.1", "-W", "0.5",
+        ])?;
+        let up = self.until(&["monitor", "list"], &["10.9.0.9", "up"]);
+        self.print("  The server's cable is pulled, and put back.")?;
+        self.server.down("e0")?;
+        let down = self.until(&["monitor", "list"], &["10.9.0.9", "down"]);
+        self.server.up("e0")?;
+        self.server.route("0.0.0.0/0", "10.9.0.254")?;
+        let back = self.until(&["monitor", "list"], &["10.9.0.9", "up"]);
+        let listed = self.show(&["outages"])?;
+        let told = self.show(&["outages", "1"])?;
+        Ok(up
+            && down
+            && back
+            && Demo::has(&listed, &["1", "10.9.0.9"])
+            && told.contains("10.9.0.9"))
     }
 
     fn file(&self) -> Result<bool, Failure> {

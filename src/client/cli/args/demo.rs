@@ -44,6 +44,8 @@ pub enum DemoScene {
     Restart,
     /// The log of network events
     Events,
+    /// An outage, and what is known of it afterwards
+    Outage,
     /// The same packets for Wireshark
     Capture,
 }
