@@ -402,8 +402,8 @@ mod tests {
                 "unknown option -i; did you mean -I (Show only events of this interface)?",
             ),
             (
-                "netsonde neighbors --since 1",
-                "unknown option --since; see `netsonde neighbors --help`",
+                "netsonde talkers --since 1",
+                "unknown option --since; see `netsonde talkers --help`",
             ),
             (
                 "netsonde events --snice 1",
