@@ -121,7 +121,12 @@ impl Line {
         };
         put("MESSAGE", &self.message(lost));
         put("PRIORITY", &priority(self.level));
-        put("SYSLOG_IDENTIFIER", &"netsonded");
+        // Keeper and engine are one service.
+        let service = match process {
+            "historian" => "netsonde-historian",
+            _ => "netsonded",
+        };
+        put("SYSLOG_IDENTIFIER", &service);
         put("TARGET", &self.target);
         if let Some((file, line)) = self.place {
             put("CODE_FILE", &file);

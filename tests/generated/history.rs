@@ -58,6 +58,11 @@ pub fn netsonde_historian_8() -> String {
         "Read netsonde.toml(5) and monitors.toml(5) again. If one is invalid, the log has all errors, and the \
          former monitors stay.",
     );
+    page.head("SYSTEMD");
+    page.text(
+        "`systemctl stop netsonded' and `systemctl restart netsonded' stop and restart the historian, too, since it \
+         would start netsonded again by connecting to its socket. After a stop start both.",
+    );
     page.head("EXIT STATUS");
     page.item("0", "Terminated by a signal, or --check found no error.");
     page.item(
