@@ -80,6 +80,12 @@ pub fn netsonde_historian_8() -> String {
         "/var/lib/netsonde-historian",
         "Probes, outages and events. Mode 0700.",
     );
+    page.head("BUGS");
+    page.text(
+        "netsonded lets at most 192 probes of a run wait for a next hop that does not answer, so that they push no \
+         other packets out of the kernel's queue. With more targets behind it each is probed less often meanwhile: \
+         with some hundred targets it may be unknown instead of down, and the outage is not listed.",
+    );
     page.see_also(&["netsonde(1), monitors.toml(5), netsonde.toml(5), netsonded(8)"]);
     page.0
 }
