@@ -209,7 +209,7 @@ fn packets_are_on_disk_once_across_kills() -> Outcome {
     });
     let status = service.until("all is recorded", settled);
     let found = until(&record, COUNT as usize);
-    assert!(engines >= 5 && readers >= 5, "{engines} {readers}");
+    assert!(engines >= 3 && readers >= 3, "{engines} {readers}");
     let dropped = support::drops(&status);
     assert_eq!(
         found.numbers.len() as u64 + dropped,
@@ -220,7 +220,9 @@ fn packets_are_on_disk_once_across_kills() -> Outcome {
     assert!(found.numbers.is_sorted_by(|a, b| a < b), "once, in order");
     assert!(found.times.is_sorted());
     assert_eq!(found.dropped, dropped, "{:?}", found.words);
-    assert!(record.problems().is_empty(), "{:?}", record.problems());
+    // The last kill is a problem until the next connection.
+    let is_well = || record.problems().is_empty();
+    assert!(wait_until(PATIENCE, is_well), "{:?}", record.problems());
     assert_eq!(record.counts().1, 0);
     // Two at once: the second one says so, and disturbs nothing.
     let second = start(&service, directory.path());
