@@ -14,7 +14,7 @@ use netsonde_history::book::{Kind, Outage};
 use netsonde_history::chunk::fate_number;
 use netsonde_history::histogram::{Histogram, Step};
 use netsonde_history::recurrence;
-use netsonde_history::state::{Hold, State};
+use netsonde_history::state::{Hold, State, is_lost};
 use netsonde_history::store::{Error, Point};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -190,6 +190,13 @@ impl Historian {
         })
     }
 
+    /// Returns the interval of the probes of a target in nanoseconds; a second if it has no monitor any more.
+    fn interval_ns(&self, series: u32) -> u64 {
+        let target = self.targets.get(&series);
+        let monitor = target.and_then(|target| self.monitors.get(&target.monitor));
+        monitor.map_or(SECOND_NS, |known| known.spec.interval_ns)
+    }
+
     fn row(&self, series: u32) -> Option<reply::Target> {
         let target = self.targets.get(&series)?;
         let configured = self.monitors.get(&target.monitor)?;
@@ -253,10 +260,8 @@ impl Historian {
             .map(Outage::begin_ns)
             .collect();
         begins.sort_unstable();
-        let resolution_ns = (outage.members.keys().next())
-            .and_then(|series| self.targets.get(series))
-            .and_then(|target| self.monitors.get(&target.monitor))
-            .map_or(SECOND_NS, |known| known.spec.interval_ns);
+        let first = outage.members.keys().next();
+        let resolution_ns = first.map_or(SECOND_NS, |series| self.interval_ns(*series));
         let found = recurrence::find(&begins, resolution_ns)?;
         Some(reply::Recurrence {
             count: found.count as u64,
@@ -612,10 +617,7 @@ impl History {
         call: reply::OutagesCall,
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
-        let limit = call.limit.unwrap_or(ROWS.1);
-        if limit == 0 || limit > ROWS.0 {
-            return Err(Failure::invalid_parameter("limit"));
-        }
+        let limit = rows(call.limit)?;
         let _memory = self.memory.reserve(peer.user(), limit * ROW_BYTES)?;
         let reply = {
             let historian = self.historian.borrow();
@@ -746,13 +748,9 @@ impl History {
                 })
             });
             let first = outage.and_then(|outage| outage.members.get(&series)?.first.clone());
-            let interval_ns = historian
-                .targets
-                .get(&series)
-                .and_then(|target| historian.monitors.get(&target.monitor))
-                .map_or(SECOND_NS, |known| known.spec.interval_ns);
+            let interval_ns = historian.interval_ns(series);
             let probe = probe.map(|probe| {
-                let lost = !matches!(probe.fate, Fate::Replied | Fate::Late | Fate::Corrupted);
+                let lost = is_lost(probe.fate);
                 // Send times in the store are exact to a thousandth of the interval.
                 let own = historian.targets.get(&series).and_then(|target| {
                     let near = |at: &u64| at.abs_diff(probe.sent_ns) <= interval_ns / 500;
@@ -813,10 +811,7 @@ impl History {
         call: reply::EventsCall,
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
-        let limit = call.limit.unwrap_or(ROWS.1);
-        if limit == 0 || limit > ROWS.0 {
-            return Err(Failure::invalid_parameter("limit"));
-        }
+        let limit = rows(call.limit)?;
         let _memory = self.memory.reserve(peer.user(), limit * ROW_BYTES)?;
         let rank = |severity: &str| {
             ["info", "notice", "warning"]
@@ -997,6 +992,15 @@ impl History {
             .collect(),
             problems,
         }
+    }
+}
+
+/// Returns how many rows a reply may have.
+fn rows(asked: Option<u64>) -> Result<u64, Failure> {
+    let limit = asked.unwrap_or(ROWS.1);
+    match (1..=ROWS.0).contains(&limit) {
+        true => Ok(limit),
+        false => Err(Failure::invalid_parameter("limit")),
     }
 }
 

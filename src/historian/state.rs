@@ -15,7 +15,7 @@ use netsonde_history::book::{Book, Loss, News, Outage, Tracked};
 use netsonde_history::chunk::{Entry, Gap, GapReason, Probe as Stored};
 use netsonde_history::disk::Disk;
 use netsonde_history::shared::Cause;
-use netsonde_history::state::{Hold, Rule, State};
+use netsonde_history::state::{Hold, Rule, State, is_lost};
 use netsonde_history::store::MAX_SERIES;
 use netsonde_history::table::Table;
 use serde::{Deserialize, Serialize};
@@ -788,7 +788,7 @@ impl Historian {
                 .push_back((0, (series, interval_ns, Entry::Gap(gap))));
         }
         target.last_ns = probe.sent_ns;
-        let is_lost = !matches!(probe.fate, Fate::Replied | Fate::Late | Fate::Corrupted);
+        let is_lost = is_lost(probe.fate);
         let loss = is_lost.then(|| match row {
             Some(row) => cause::loss(series, row),
             // Its words were lost, or more were lost at once than are remembered.

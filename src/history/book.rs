@@ -77,6 +77,20 @@ pub struct Outage {
 }
 
 impl Outage {
+    /// Creates an outage without targets.
+    fn new(id: u64, cause: Cause, words: String, evidence: Option<u64>) -> Outage {
+        Outage {
+            id,
+            kind: Kind::Outage,
+            cause,
+            words,
+            members: BTreeMap::new(),
+            left_out: 0,
+            evidence,
+            part_of: None,
+        }
+    }
+
     /// Returns the first begin in nanoseconds since 1970.
     pub fn begin_ns(&self) -> u64 {
         let begins = self.members.values().map(|member| member.outage.begin_ns);
@@ -405,21 +419,10 @@ impl Book {
         else {
             return;
         };
-        let id = match joined {
-            Joined::Began(id) | Joined::Added(id) | Joined::Ended(id) => id,
-        };
+        let id = joined.id();
         if let Joined::Began(_) = joined {
             let evidence = self.outages.get(&former).and_then(|known| known.evidence);
-            self.insert(Outage {
-                id,
-                kind: Kind::Outage,
-                cause,
-                words,
-                members: BTreeMap::new(),
-                left_out: 0,
-                evidence,
-                part_of: None,
-            });
+            self.insert(Outage::new(id, cause, words, evidence));
         }
         self.add(id, series, member);
         if is_empty {
@@ -500,20 +503,9 @@ impl Book {
         let joined = self
             .joiner
             .began(series, outage.number, outage.begin_ns, cause.clone());
-        let id = match joined {
-            Joined::Began(id) | Joined::Added(id) | Joined::Ended(id) => id,
-        };
+        let id = joined.id();
         if !self.outages.contains_key(&id) {
-            self.insert(Outage {
-                id,
-                kind: Kind::Outage,
-                cause,
-                words,
-                members: BTreeMap::new(),
-                left_out: 0,
-                evidence,
-                part_of: None,
-            });
+            self.insert(Outage::new(id, cause, words, evidence));
         }
         self.add(id, series, Member { outage, first });
         news.push(match joined {

@@ -115,6 +115,15 @@ pub enum Joined {
     Ended(u64),
 }
 
+impl Joined {
+    /// Returns the number of the shared outage.
+    pub fn id(&self) -> u64 {
+        match self {
+            Joined::Began(id) | Joined::Added(id) | Joined::Ended(id) => *id,
+        }
+    }
+}
+
 /// Joins outages of targets by cause.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Joiner {

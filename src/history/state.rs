@@ -155,6 +155,11 @@ fn answer(fate: Fate) -> Answer {
     }
 }
 
+/// Returns whether a probe with this fate counts as lost: neither answered late, nor damaged.
+pub fn is_lost(fate: Fate) -> bool {
+    answer(fate) == Answer::Lost
+}
+
 /// State machine of a target.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Machine {
