@@ -1,7 +1,8 @@
 //! PURE. Packets of probes that were thinned, until the fate of the probe is known: a probe that was answered in time
 //! is a count, and of all others the packets go into the record after all.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
 
 use foldhash::quality::RandomState;
 
@@ -14,13 +15,15 @@ const MAX_BYTES: usize = 4 << 20;
 /// Packets held, with about 100 bytes each beside their own.
 const MAX_PACKETS: usize = 32_768;
 /// Packets kept before and after those of a probe whose fate is another.
-const NEIGHBORS: u64 = 2;
+const NEIGHBORS: usize = 2;
+/// Lists of packets, by the hash of their token: one for each probe, since it has a request and a reply.
+const LISTS: usize = MAX_PACKETS / 2;
 
 #[derive(Debug)]
 struct Held {
     token: [u8; 12],
-    /// Number of the packet with the same token before it.
-    earlier: Option<u64>,
+    /// Number of the packet before it in its list.
+    earlier: u32,
     store: Store,
     meta: Meta,
     length: usize,
@@ -31,16 +34,19 @@ struct Held {
     is_done: bool,
 }
 
-/// The packets held, oldest first.
+/// The packets held, oldest first. Nearly all are given up again, so to hold one must cost little: they are found by
+/// lists that run through them, and a list simply ends at a packet that is no longer there.
 #[derive(Debug, Default)]
 pub struct HeldProbes {
     packets: VecDeque<Held>,
     bytes: VecDeque<u8>,
-    /// Number of the first packet, and offset of its bytes.
-    first: u64,
+    /// Offset of the bytes of the first packet.
     offset: u64,
-    /// Number of the latest packet with a token.
-    latest: HashMap<[u8; 12], u64, RandomState>,
+    /// Number of the next packet. Numbers start again at 0 after the last.
+    next: u32,
+    /// Number of the latest packet of each list; empty before the first packet.
+    latest: Vec<u32>,
+    hasher: RandomState,
 }
 
 impl HeldProbes {
@@ -52,8 +58,11 @@ impl HeldProbes {
         while self.bytes.len() + bytes.len() > MAX_BYTES || self.packets.len() >= MAX_PACKETS {
             self.release();
         }
-        let number = self.first + self.packets.len() as u64;
-        let earlier = self.latest.insert(token, number);
+        if self.latest.is_empty() {
+            self.latest = vec![0; LISTS];
+        }
+        let list = self.list(&token);
+        let earlier = std::mem::replace(&mut self.latest[list], self.next);
         self.packets.push_back(Held {
             token,
             earlier,
@@ -64,7 +73,13 @@ impl HeldProbes {
             is_kept: false,
             is_done: false,
         });
+        self.next = self.next.wrapping_add(1);
         self.bytes.extend(bytes);
+    }
+
+    /// Returns the list of a token. Its hash is keyed, since other hosts choose tokens, too.
+    fn list(&self, token: &[u8; 12]) -> usize {
+        self.hasher.hash_one(token) as usize % LISTS
     }
 
     /// Gives up the oldest packet.
@@ -74,10 +89,6 @@ impl HeldProbes {
         };
         self.bytes.drain(..oldest.length);
         self.offset += oldest.length as u64;
-        if self.latest.get(&oldest.token) == Some(&self.first) {
-            self.latest.remove(&oldest.token);
-        }
-        self.first += 1;
     }
 
     /// Gives up all packets.
@@ -91,19 +102,28 @@ impl HeldProbes {
     /// not passed on before. `keep` returns whether one was recorded.
     pub fn keep(&mut self, token: &[u8; 12], mut keep: impl FnMut(Store, &Meta, &[u8]) -> bool) {
         let mut bytes = Vec::new();
-        let mut next = self.latest.get(token).copied();
-        while let Some(number) = next.filter(|number| *number >= self.first) {
-            let at = (number - self.first) as usize;
-            let Some(found) = self.packets.get_mut(at) else {
+        let (count, list) = (self.packets.len(), self.list(token));
+        let mut number = self.latest.get(list).copied().unwrap_or(self.next);
+        let mut before = 0;
+        loop {
+            // How many packets ago it was held. A list leads back; where it does not, or too far, it has ended.
+            let age = self.next.wrapping_sub(number) as usize;
+            if age <= before || age > count {
                 return;
-            };
+            }
+            before = age;
+            let at = count - age;
+            let found = &mut self.packets[at];
+            number = found.earlier;
+            if found.token != *token {
+                continue;
+            }
             // Those before it are done as well: a million copies of one reply cost no more than others.
             if std::mem::replace(&mut found.is_done, true) {
                 return;
             }
-            next = found.earlier;
-            let from = at.saturating_sub(NEIGHBORS as usize);
-            let to = (at + NEIGHBORS as usize + 1).min(self.packets.len());
+            let from = at.saturating_sub(NEIGHBORS);
+            let to = (at + NEIGHBORS + 1).min(self.packets.len());
             for held in self.packets.range_mut(from..to) {
                 if held.is_kept {
                     continue;
@@ -181,13 +201,34 @@ mod tests {
         assert_eq!(passed, 200_000);
     }
 
+    /// Numbers start again at 0, and a list has packets of several tokens.
+    #[test]
+    fn packets_are_found_over_the_end_of_their_numbers() {
+        let mut held = HeldProbes {
+            next: u32::MAX - 40_000,
+            ..HeldProbes::default()
+        };
+        for n in 0..80_000u64 {
+            held.hold(token(n), Store::Icmp, &meta(n), &[]);
+            held.hold(token(n), Store::Icmp, &meta(n), &[]);
+        }
+        let mut found = 0;
+        for n in 0..80_000 {
+            held.keep(&token(n), |_, _, _| {
+                found += 1;
+                true
+            });
+        }
+        assert_eq!(found, MAX_PACKETS);
+    }
+
     #[test]
     fn what_does_not_fit_is_given_up() {
         let mut held = HeldProbes::default();
         for n in 0..200_000u64 {
             held.hold(token(n), Store::Icmp, &meta(n), &n.to_be_bytes().repeat(8));
         }
-        assert!(held.packets.len() <= MAX_PACKETS && held.latest.len() <= MAX_PACKETS);
+        assert!(held.packets.len() <= MAX_PACKETS);
         assert!(held.bytes.len() <= MAX_BYTES);
         assert_eq!(kept(&mut held, 100), [0; 0]);
         assert_eq!(kept(&mut held, 199_999), [199_997, 199_998, 199_999]);
