@@ -99,19 +99,36 @@ struct Message<'a> {
 /// Size of a message up to which it is allocated at once.
 const MESSAGE_BYTES: usize = 4096;
 
+impl Message<'_> {
+    /// Makes room for so many bytes in all.
+    #[cold]
+    fn grow(&mut self, needed: usize) -> io::Result<()> {
+        let size = needed.max(self.bytes.capacity() * 2).max(MESSAGE_BYTES);
+        if let Err(exceeded) = self.memory.resize(size as u64) {
+            self.exceeded = Some(exceeded);
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        self.bytes.reserve_exact(size - self.bytes.len());
+        Ok(())
+    }
+}
+
 impl Write for Message<'_> {
+    #[inline]
     fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        self.write_all(more)?;
+        Ok(more.len())
+    }
+
+    // A reply is written in many small pieces: names, quotes, commas.
+    #[inline]
+    fn write_all(&mut self, more: &[u8]) -> io::Result<()> {
         let needed = self.bytes.len() + more.len();
         if needed > self.bytes.capacity() {
-            let size = needed.max(self.bytes.capacity() * 2).max(MESSAGE_BYTES);
-            if let Err(exceeded) = self.memory.resize(size as u64) {
-                self.exceeded = Some(exceeded);
-                return Err(io::ErrorKind::OutOfMemory.into());
-            }
-            self.bytes.reserve_exact(size - self.bytes.len());
+            self.grow(needed)?;
         }
         self.bytes.extend_from_slice(more);
-        Ok(more.len())
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
