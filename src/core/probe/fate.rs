@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 
 use super::fragments::FragmentedReply;
+use super::hop::HopRemark;
 use super::sight::Quoted;
 use crate::text::{counted, is_or_are};
 use crate::wire::icmp::{meaning_v4, meaning_v6};
@@ -24,7 +25,7 @@ pub enum Fate {
     Corrupted,
     /// Never sent: no answer to ARP or neighbor discovery.
     Unresolved,
-    /// The kernel refused to send it.
+    /// The kernel refused to send it, or it was withheld because its interface cannot carry packets.
     NotSent,
     /// Accepted by the kernel, but never seen on the wire.
     DroppedOutbound,
@@ -142,8 +143,8 @@ pub struct HostContext {
     pub queued: u64,
     /// Why no packet can cross the interface, in words that follow its name; `None` if packets can.
     pub link_problem: Option<&'static str>,
-    /// Peculiarities of the next hop that can explain a missing reply.
-    pub hop_remarks: Vec<String>,
+    /// What is known of the next hop that can explain a missing reply.
+    pub hop_remark: Option<HopRemark>,
 }
 
 /// Fate of a probe, with a description of its last sighting and likely cause.
@@ -169,8 +170,8 @@ impl Verdict {
                 words.push_str(&format!("; {interface} {problem} now"));
             }
         }
-        for remark in context.hop_remarks.iter().filter(|_| is_sent) {
-            words.push_str(&format!("; {remark}"));
+        if let Some(remark) = context.hop_remark.as_ref().filter(|_| is_sent) {
+            words.push_str(&format!("; {}", remark.words));
         }
         self
     }
@@ -431,6 +432,28 @@ pub fn unresolved(next_hop: IpAddr, context: &HostContext) -> Verdict {
             context.interface
         ),
     )
+}
+
+/// Verdict for a probe that was not passed to the kernel, because many earlier ones are stuck in this
+/// host, and its own link or next hop is known to keep packets from leaving. All that are withheld at a
+/// time have the same words.
+pub fn withheld(context: &HostContext) -> Verdict {
+    let why = "not sent, because many earlier probes have not been seen on the wire";
+    match (context.next_hop, context.link_problem) {
+        (Some(next_hop), None) => {
+            let mut verdict = unresolved(next_hop, context);
+            verdict.last_seen.push_str(&format!("; {why}"));
+            verdict
+        }
+        (_, problem) => verdict(
+            Fate::NotSent,
+            format!(
+                "{} {}; {why}",
+                context.interface,
+                problem.unwrap_or("sends nothing")
+            ),
+        ),
+    }
 }
 
 /// Returns the name of a Linux error number and its meaning for a probe.

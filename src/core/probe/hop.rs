@@ -23,6 +23,15 @@ pub struct NextHop<'a> {
     pub entry: Option<(Mac, &'static str)>,
 }
 
+/// What is known of a next hop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HopRemark {
+    /// In words.
+    pub words: String,
+    /// Whether it is a fault. An answer by proxy is usually intended.
+    pub is_fault: bool,
+}
+
 /// Describes a conflict.
 pub fn conflict_words(address: IpAddr, interface: &str, conflict: &Conflict) -> String {
     let (one, other) = conflict.between;
@@ -31,13 +40,14 @@ pub fn conflict_words(address: IpAddr, interface: &str, conflict: &Conflict) -> 
 }
 
 /// Returns what is known of the next hop that can explain a missing reply.
-pub fn remarks(hop: &NextHop<'_>, neighbors: &Neighbors, now_ns: u64) -> Vec<String> {
-    let known = neighbors.known_address(hop.ifindex, hop.address, now_ns);
-    let Some((address, conflict)) = known else {
-        return vec![];
+pub fn remark(hop: &NextHop<'_>, neighbors: &Neighbors, now_ns: u64) -> Option<HopRemark> {
+    let (address, conflict) = neighbors.known_address(hop.ifindex, hop.address, now_ns)?;
+    let fault = |words| HopRemark {
+        words,
+        is_fault: true,
     };
     if let Some(conflict) = conflict.filter(|conflict| conflict.current) {
-        return vec![conflict_words(hop.address, hop.interface, &conflict)];
+        return Some(fault(conflict_words(hop.address, hop.interface, &conflict)));
     }
     let claimed: Vec<&Claimant> = (address.claimants.iter())
         .filter(|one| one.claims > 0 && now_ns < one.claimed_ns.saturating_add(CLAIM_VALID_NS))
@@ -45,8 +55,13 @@ pub fn remarks(hop: &NextHop<'_>, neighbors: &Neighbors, now_ns: u64) -> Vec<Str
     let contradiction = hop
         .entry
         .and_then(|entry| contradiction(hop, entry, &claimed));
-    let proxy = || proxy(hop, &claimed, neighbors, now_ns);
-    contradiction.or_else(proxy).into_iter().collect()
+    let proxy = || {
+        Some(HopRemark {
+            words: proxy(hop, &claimed, neighbors, now_ns)?,
+            is_fault: false,
+        })
+    };
+    contradiction.map(fault).or_else(proxy)
 }
 
 /// The kernel's entry has a MAC address that does not claim the address, while another one does.

@@ -80,6 +80,10 @@ pub struct Probe {
     /// Why no packet can cross the interface, in words that follow its name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
+    /// What is wrong with the next hop of a probe that was not answered: an address conflict, or a neighbor
+    /// entry that the wire contradicts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop: Option<String>,
     /// Whether the fate cannot change: `false` while a late reply or error may still replace it.
     #[serde(rename = "final", default, skip_serializing_if = "Option::is_none")]
     pub is_final: Option<bool>,

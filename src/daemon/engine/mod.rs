@@ -382,10 +382,15 @@ async fn probe(engine: Shared) -> io::Result<()> {
             loop {
                 let mut ready = socket.ready(ready::READABLE_OR_FAILED).await?;
                 ready.clear_ready();
-                if engine.borrow().prober.is_active() {
-                    wake.notify_one();
-                } else {
-                    engine.borrow_mut().probe()?;
+                let (is_active, is_paced) = {
+                    let prober = &engine.borrow().prober;
+                    (prober.is_active(), prober.is_paced())
+                };
+                match (is_active, is_paced) {
+                    (false, _) => drop(engine.borrow_mut().probe()?),
+                    (true, false) => wake.notify_one(),
+                    // Another iteration is near.
+                    (true, true) => {}
                 }
             }
         }));

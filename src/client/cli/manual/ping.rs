@@ -46,14 +46,16 @@ pub(super) const PAGES: &[Page] = &[Page {
                 (
                     "unresolved",
                     "The request never left: the next hop did not answer ARP or neighbor discovery. An interface \
-                     that is down, dormant or without carrier is named first.",
+                     that is down, dormant or without carrier is named first. A monitor's probe is not even tried if its next \
+                     hop has not answered, and hundreds before it did not leave.",
                 ),
                 (
                     "not_sent",
                     "The kernel refused to send. The errno is explained by the state of this host: the route \
                      (blackhole, prohibit, unreachable, throw) with its table, the rule, a source that is no \
                      address of this host or is in duplicate address detection, an interface that is down, \
-                     the MTU that a packet exceeds; or it is consistent with a local firewall.",
+                     the MTU that a packet exceeds; or it is consistent with a local firewall. A monitor's probe is not \
+                     even tried if its interface cannot carry packets, and hundreds before it did not leave.",
                 ),
                 (
                     "dropped_outbound",

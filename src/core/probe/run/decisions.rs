@@ -10,6 +10,19 @@ use crate::probe::fragments::{FragmentTracker, FragmentedReply};
 use crate::probe::identity::{self, HEADER};
 use crate::probe::sight::Echo;
 
+impl Way {
+    fn of(around: &HostContext) -> Way {
+        Way {
+            interface: around.interface.clone(),
+            next_hop: around.next_hop,
+            link_problem: around.link_problem,
+            hop_problem: (around.hop_remark.as_ref())
+                .filter(|remark| remark.is_fault)
+                .map(|remark| remark.words.clone()),
+        }
+    }
+}
+
 impl Run {
     /// Decides a probe that the kernel refused to send, for a known cause.
     pub fn not_sent(&mut self, serial: u64, errno: i32, cause: &str, clock: &Clock) {
@@ -22,6 +35,20 @@ impl Run {
         let mut event = self.event(serial, verdict.fate, clock);
         event.errno = Some(errno);
         event.last_seen = Some(verdict.last_seen);
+        self.decide(serial, event);
+    }
+
+    /// Takes the next probe, which must be due, and decides it without sending it. `around`: the state of
+    /// this host that keeps probes from leaving.
+    pub fn withhold(&mut self, around: &HostContext, at: &EventContext<'_>) {
+        let serial = self.take_next(at.identity, at.now_ns).serial;
+        if let Some(probe) = self.probe(serial) {
+            probe.is_withheld = true;
+        }
+        let verdict = fate::withheld(around);
+        let mut event = self.event(serial, verdict.fate, at.clock);
+        event.last_seen = Some(verdict.last_seen);
+        event.way = Some(Way::of(around));
         self.decide(serial, event);
     }
 
@@ -129,11 +156,7 @@ impl Run {
                 .map(|probe| probe.reply_wire_ns.saturating_sub(probe.sent_at()));
         }
         event.last_seen = Some(verdict.last_seen);
-        event.way = (event.fate != Fate::Replied).then(|| Way {
-            interface: around.interface.clone(),
-            next_hop: around.next_hop,
-            link_problem: around.link_problem,
-        });
+        event.way = (event.fate != Fate::Replied).then(|| Way::of(around));
         self.decide(serial, event);
     }
 

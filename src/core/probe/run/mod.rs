@@ -48,11 +48,15 @@ const LINGER_NS: u64 = 1_000_000_000;
 /// Interval of a flood without replies: at least a hundred probes per second, as ping does.
 const FLOOD_NS: u64 = 10_000_000;
 /// Maximum number of probes that may be stuck in this host, sent but not seen on the wire, before a
-/// run pauses. The socket's buffer has room for about twice as many, which other runs share.
-const MAX_STUCK_PROBES: usize = 192;
+/// run pauses, or withholds those whose way is blocked. The socket's buffer has room for about twice as
+/// many, which other runs share.
+pub const MAX_STUCK_PROBES: usize = 192;
 /// Age from which a probe without a sighting on the wire is stuck: the 20 ms of the rings, with a
 /// margin.
 const STUCK_AFTER_NS: u64 = 50_000_000;
+/// Age from which a probe is no longer stuck, but gone: the kernel asks for a neighbor three times, one
+/// second apart.
+pub const STUCK_FOR_NS: u64 = 3_100_000_000;
 /// Maximum number of probes of one run that may wait for one neighbor's link-layer address. The
 /// kernel keeps about 270 small packets per neighbor (unres_qlen_bytes, arp(7)), drops the oldest
 /// beyond that, and other runs share them. This is also the number sent before the wire has shown
@@ -150,6 +154,8 @@ struct Probe {
     reply_read_ns: u64,
     ttl: u8,
     altered: bool,
+    /// Never passed to the kernel.
+    is_withheld: bool,
     /// Nothing has shown yet that it left or never will.
     is_unconfirmed: bool,
     from: Option<IpAddr>,
@@ -180,8 +186,9 @@ impl Probe {
         self.request_wire_ns == 0
             && self.tx_software_ns == 0
             && self.reply_socket_ns == 0
-            && self.sent_ns + 3_100_000_000 > now_ns
+            && self.sent_ns + STUCK_FOR_NS > now_ns
             && !gone
+            && !self.is_withheld
     }
 }
 
@@ -254,6 +261,8 @@ pub struct Way {
     pub next_hop: Option<IpAddr>,
     /// Why no packet can cross the interface, in words that follow its name.
     pub link_problem: Option<&'static str>,
+    /// What is wrong with the next hop of a probe that left, in words.
+    pub hop_problem: Option<String>,
 }
 
 /// A probe to be sent.
@@ -323,8 +332,6 @@ pub struct Run {
     pub forged: u64,
     /// Valid replies to probes that are no longer kept.
     pub stray: u64,
-    /// Number of pauses because too many probes were stuck in this host.
-    pub stuck_waits: u64,
 }
 
 /// Key of a target. The interface matters for link-local addresses only.
@@ -382,7 +389,6 @@ impl Run {
             notable: Vec::new(),
             forged: 0,
             stray: 0,
-            stuck_waits: 0,
         }
     }
 

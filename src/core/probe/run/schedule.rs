@@ -1,8 +1,8 @@
 //! PURE. Schedule of a run: when the next probe is due, and when sending pauses.
 
 use super::{
-    DECISION_DELAY_NS, FLOOD_NS, LINGER_NS, MAX_SCHEDULE_LAG_NS, MAX_STUCK_PROBES,
-    MAX_UNRESOLVED_PER_HOP, Outgoing, Probe, Run, STUCK_AFTER_NS, State,
+    DECISION_DELAY_NS, FLOOD_NS, LINGER_NS, MAX_SCHEDULE_LAG_NS, MAX_UNRESOLVED_PER_HOP, Outgoing,
+    Probe, Run, STUCK_AFTER_NS, State, Target,
 };
 use crate::probe::fate::Fate;
 use crate::probe::identity::Identity;
@@ -57,8 +57,8 @@ impl Run {
         Some(self.schedule_ns + round * round_ns + at * self.gap_ns())
     }
 
-    /// Returns whether too many probes are stuck in this host.
-    pub fn is_stuck(&mut self, now_ns: u64) -> bool {
+    /// Returns the number of probes that are stuck in this host.
+    pub fn stuck_count(&mut self, now_ns: u64) -> usize {
         // Each probe is checked once when it is old enough; stuck ones are checked again.
         self.first_unaged_serial = self.first_unaged_serial.max(self.base);
         while let Some(probe) = self
@@ -77,11 +77,12 @@ impl Run {
             at.and_then(|at| probes.get(at as usize))
                 .is_some_and(|probe| probe.is_stuck(now_ns))
         });
-        if self.unsent_on_wire.len() < MAX_STUCK_PROBES {
-            return false;
-        }
-        self.stuck_waits += 1;
-        true
+        self.unsent_on_wire.len()
+    }
+
+    /// Returns the target of the next probe.
+    pub fn next_target(&self) -> Target {
+        self.targets[self.target_and_sequence(self.next()).0]
     }
 
     /// Creates the next probe, which must be due.
@@ -111,6 +112,7 @@ impl Run {
             reply_read_ns: 0,
             ttl: 0,
             altered: false,
+            is_withheld: false,
             is_unconfirmed: true,
             from: None,
         });
@@ -191,5 +193,82 @@ impl Run {
         let linger = (self.is_sent(now_ns) && overdue.is_none() && complete.is_none())
             .then_some(now_ns + 20_000_000);
         [overdue, complete, linger].into_iter().flatten().min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{EventContext, MAX_STUCK_PROBES, STUCK_FOR_NS, Settings};
+    use super::*;
+    use crate::probe::fate::HostContext;
+    use crate::probe::{Clock, ResolutionTracker};
+    use std::net::Ipv4Addr;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn withheld_probes_have_a_fate_and_are_not_stuck() {
+        let target = |last| Target {
+            address: Ipv4Addr::from(0x0a00_0000 + last).into(),
+            scope: 0,
+            is_group: false,
+        };
+        let settings = Settings {
+            count: Some(1),
+            interval_ns: SECOND,
+            timeout_ns: SECOND,
+            deadline_ns: None,
+            size: 56,
+            pattern: vec![],
+            flood: false,
+            rate: 10_000,
+            spread: false,
+            quiet: false,
+            packed: true,
+            stamped: false,
+            is_evidence: false,
+        };
+        let sent = MAX_STUCK_PROBES as u32;
+        let mut run = Run::new(1, 7, settings, (1..=sent + 2).map(target).collect(), 0);
+        let identity = Identity::new(1);
+        for _ in 0..sent {
+            run.take_next(&identity, 1);
+        }
+        assert_eq!(run.stuck_count(1), 0, "they are young");
+        let now_ns = STUCK_AFTER_NS + 1;
+        assert_eq!(run.stuck_count(now_ns), MAX_STUCK_PROBES);
+
+        let clock = Clock::new(1_000 * SECOND, 0);
+        let at = EventContext {
+            now_ns,
+            clock: &clock,
+            identity: &identity,
+            resolutions: &ResolutionTracker::default(),
+        };
+        let mut around = HostContext {
+            interface: "e0".into(),
+            next_hop: Some(Ipv4Addr::new(192, 0, 2, 1).into()),
+            asked: 5,
+            ..HostContext::default()
+        };
+        assert_eq!(run.next_target(), target(sent + 1));
+        run.withhold(&around, &at);
+        around.link_problem = Some("has no carrier");
+        run.withhold(&around, &at);
+        assert!(run.due_ns(now_ns).is_none(), "none is left");
+
+        let words = |event: super::super::Event| (event.fate, event.last_seen.unwrap());
+        let events: Vec<_> = run.events.drain(..).map(words).collect();
+        let why = "not sent, because many earlier probes have not been seen on the wire";
+        let unresolved = format!("192.0.2.1 does not answer ARP on e0, asked 5 times; {why}");
+        assert_eq!(events[0], (Fate::Unresolved, unresolved));
+        let no_carrier = format!("e0 has no carrier; {why}");
+        assert_eq!(events[1], (Fate::NotSent, no_carrier));
+        let (entries, _) = run.take_packed(9);
+        assert_eq!(entries.len(), 2);
+
+        let later_ns = now_ns + SECOND;
+        assert_eq!(run.stuck_count(later_ns), MAX_STUCK_PROBES);
+        assert_eq!(run.stuck_count(1 + STUCK_FOR_NS), 0, "they are gone");
     }
 }

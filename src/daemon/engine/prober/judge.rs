@@ -15,13 +15,44 @@ use netsonde_core::wire::cursor::Mac;
 
 /// Probes decided per iteration: each may need a query to the kernel.
 const MAX_JUDGED_PER_POLL: usize = 256;
-/// Maximum number of cached routes.
-const MAX_ROUTES: usize = 4096;
+/// Maximum number of cached routes, and of explained silences: more than there are targets of monitors.
+const MAX_ROUTES: usize = 16_384;
 /// Time for which a cached route is used, in nanoseconds.
 const ROUTE_NS: u64 = 1_000_000_000;
-/// Targets per second of whose silence the cause is sought: each takes two netlink queries and a look
-/// through the addresses of its link, together at most a third of a millisecond.
-pub(super) const MAX_SILENCES_PER_SECOND: u32 = 64;
+const SECOND_NS: u64 = 1_000_000_000;
+/// Targets per second of whose silence the cause is sought: each takes a netlink query of about 10 us.
+pub(super) const MAX_SILENCES_PER_SECOND: u32 = 1024;
+/// Next hops per second that are looked at for it: each takes another query, and a look through the addresses
+/// of its link, together at most a third of a millisecond.
+pub(super) const MAX_SILENT_HOPS_PER_SECOND: u32 = 64;
+
+/// How often something may still be done in the current second.
+pub(super) struct Budget {
+    per_second: u32,
+    /// Start of the second on the monotonic clock, in nanoseconds.
+    second_ns: u64,
+    left: u32,
+}
+
+impl Budget {
+    pub(super) fn new(per_second: u32) -> Budget {
+        Budget {
+            per_second,
+            second_ns: 0,
+            left: 0,
+        }
+    }
+
+    /// Takes one; returns whether there was one.
+    fn take(&mut self, now_ns: u64) -> bool {
+        if now_ns >= self.second_ns + SECOND_NS {
+            (self.second_ns, self.left) = (now_ns, self.per_second);
+        }
+        let has_one = self.left > 0;
+        self.left -= u32::from(has_one);
+        has_one
+    }
+}
 
 impl Prober {
     /// Reports probes that are complete, and decides on those that are overdue.
@@ -105,7 +136,7 @@ impl Prober {
         if target.scope != 0 {
             options.ifindex = target.scope;
         }
-        let Some(route) = self.cached_route(target.address, &options, now_ns) else {
+        let Some(route) = self.cached_route(target.address, &options, ROUTE_NS, now_ns) else {
             host.interface = "any interface".into();
             return host;
         };
@@ -133,38 +164,40 @@ impl Prober {
         now_ns: u64,
         context: &PollContext<'_>,
     ) {
-        let key = (target, options.ifindex);
+        let is_known = (self.routes.get(&(target, options.ifindex)))
+            .is_some_and(|(at_ns, _)| now_ns < at_ns + ROUTE_NS);
+        if !is_known && !self.silent_routes.take(now_ns) {
+            self.hits.silences += 1;
+            return;
+        }
+        let Some(route) = self.cached_route(target, options, ROUTE_NS, now_ns) else {
+            return;
+        };
+        let key = (route.ifindex, route.gateway.unwrap_or(target));
         if let Some((at_ns, known)) = self.silences.get(&key)
             && now_ns < at_ns + ROUTE_NS
         {
             host.clone_from(known);
             return;
         }
-        if now_ns >= self.silence_budget.0 + ROUTE_NS {
-            self.silence_budget = (now_ns, MAX_SILENCES_PER_SECOND);
-        }
-        if self.silence_budget.1 == 0 {
+        if !self.silent_hops.take(now_ns) {
             self.hits.silences += 1;
             return;
         }
-        self.silence_budget.1 -= 1;
-        let Some(route) = self.cached_route(target, options, now_ns) else {
-            return;
-        };
         host.interface = context.interface_name(route.ifindex);
         let link = context.links.get(route.ifindex);
         host.link_problem = link.and_then(KernelLink::problem);
-        let address = route.gateway.unwrap_or(target);
         if route.kind == RouteType::Unicast {
-            let entry = self.host.neighbor_entry(route.ifindex, address);
+            host.next_hop = Some(key.1);
+            let entry = self.host.neighbor_entry(route.ifindex, key.1);
             let hop = NextHop {
-                address,
+                address: key.1,
                 ifindex: route.ifindex,
                 interface: &host.interface,
                 entry: entry.and_then(|entry| Some((Mac(entry.mac?), entry.state))),
             };
             let wall_ns = self.clock.wall(now_ns);
-            host.hop_remarks = hop::remarks(&hop, &context.recording.neighbors, wall_ns);
+            host.hop_remark = hop::remark(&hop, &context.recording.neighbors, wall_ns);
         }
         if self.silences.len() >= MAX_ROUTES {
             self.silences.clear();
@@ -186,15 +219,17 @@ impl Prober {
             .sample(&mut self.host, now_ns, ring_drops, socket_drops, name);
     }
 
-    fn cached_route(
+    /// Returns the route to a target, `None` if there is none. It may have been queried up to `max_age_ns` ago.
+    pub(super) fn cached_route(
         &mut self,
         target: IpAddr,
         options: &SendOptions,
+        max_age_ns: u64,
         now_ns: u64,
     ) -> Option<Route> {
         let key = (target, options.ifindex);
         if let Some((at_ns, route)) = self.routes.get(&key)
-            && now_ns < at_ns + ROUTE_NS
+            && now_ns < at_ns + max_age_ns
         {
             return route.clone();
         }

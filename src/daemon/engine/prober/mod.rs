@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | the runs, and the poll iteration |
 //! | `send` | sending of due probes within the limits |
+//! | `withhold` | probes that are not sent because their next hop is known to be blocked |
 //! | `rate` | limits of probes and bytes per second |
 //! | `receive` | replies, errors, send timestamps, sightings on the wire |
 //! | `judge` | decision on overdue probes |
@@ -22,6 +23,7 @@ mod judge;
 mod rate;
 mod receive;
 mod send;
+mod withhold;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -38,8 +40,10 @@ pub use batch::SendOptions;
 use batch::{ReceiveBatch, SendBatch};
 use cause::Causes;
 use host::{Counters, Host};
+use judge::Budget;
 use rate::{Rates, Sender, Waits};
 use send::StampIds;
+use withhold::Hop;
 
 use super::links::Links;
 use super::recording::Recording;
@@ -50,11 +54,15 @@ use netsonde_core::events::ProbeLoss;
 use netsonde_core::neighbors::Neighbors;
 use netsonde_core::probe::fragments::MAX_DATAGRAMS;
 use netsonde_core::probe::identity::TOKEN;
-use netsonde_core::probe::run::MAX_EVENTS;
+use netsonde_core::probe::run::{MAX_EVENTS, MAX_STUCK_PROBES};
 use netsonde_core::probe::{
     Clock, FragmentTracker, HostContext, Identity, ResolutionTracker, Run, Settings, Target,
 };
 
+/// Interval of iterations while monitors alone send probes, in nanoseconds. Their replies have the kernel's time
+/// stamps and nobody waits for them, so that many are read, and many probes sent, at once: up to 400 at the
+/// highest rate, where the socket's buffer has room for 550.
+const PACE_NS: u64 = 4_000_000;
 /// Probes sent per iteration: at most some milliseconds.
 const MAX_SENDS_PER_POLL: usize = 512;
 /// Rate in probes per second above which no send timestamps are requested: they would cost a quarter
@@ -159,6 +167,8 @@ pub struct LimitCounters {
     pub events_dropped: u64,
     /// Unanswered targets of whose silence no cause was sought.
     pub silences: u64,
+    /// Probes withheld because their next hop was blocked, and pauses because too many were stuck.
+    pub withheld: u64,
 }
 
 /// The prober.
@@ -195,10 +205,13 @@ pub struct Prober {
     pub wake: Rc<Notify>,
     /// Routes by target and interface, each with the time of the query.
     routes: HashMap<(IpAddr, u32), (u64, Option<Route>)>,
-    /// State of the host around unanswered probes, by target and interface, with the time of the query.
-    silences: HashMap<(IpAddr, u32), (u64, HostContext)>,
-    /// Start of the current second, and how many silences may still be explained in it.
-    silence_budget: (u64, u32),
+    /// Next hops of the targets of runs with many stuck probes, by interface and address.
+    hops: HashMap<(u32, IpAddr), Hop>,
+    /// State of the host around unanswered probes, by interface and next hop, with the time of the query.
+    silences: HashMap<(u32, IpAddr), (u64, HostContext)>,
+    /// How many routes of unanswered probes may be queried, and how many of their next hops.
+    silent_routes: Budget,
+    silent_hops: Budget,
     /// Replies received at the sockets since the map was last drained: by interface index, ICMP and
     /// ICMPv6.
     pub heard: HashMap<u32, [u64; 2]>,
@@ -291,8 +304,10 @@ impl Prober {
             hits: LimitCounters::default(),
             wake: Rc::new(Notify::new()),
             routes: HashMap::new(),
+            hops: HashMap::new(),
             silences: HashMap::new(),
-            silence_budget: (0, 0),
+            silent_routes: Budget::new(judge::MAX_SILENCES_PER_SECOND),
+            silent_hops: Budget::new(judge::MAX_SILENT_HOPS_PER_SECOND),
             heard: HashMap::new(),
             losses: Vec::new(),
             notable: Vec::new(),
@@ -328,6 +343,11 @@ impl Prober {
     /// Returns whether there are runs.
     pub fn is_active(&self) -> bool {
         !self.runs.is_empty()
+    }
+
+    /// Returns whether all runs are monitors', which are looked at in intervals and not at each reply.
+    pub fn is_paced(&self) -> bool {
+        self.runs.values().all(|active| active.run.settings.packed)
     }
 
     /// Returns the tag of this service's probes, while there are runs, and the identifiers of those of which every
@@ -438,6 +458,7 @@ impl Prober {
             self.counters.clear();
             self.causes.clear();
             self.routes.clear();
+            self.hops.clear();
             self.silences.clear();
         }
         Some(active)
@@ -465,8 +486,9 @@ impl Prober {
         if sent >= MAX_SENDS_PER_POLL {
             return Ok(Some(now_ns));
         }
+        let earliest_ns = now_ns + if self.is_paced() { PACE_NS } else { 0 };
         // A time in the past means as soon as possible.
-        Ok(next.map(|next| next.max(now_ns)))
+        Ok(next.map(|next| next.max(earliest_ns)))
     }
 
     /// Collects losses, and wakes the clients of runs with events. Returns when a run next sends or
@@ -516,7 +538,7 @@ impl Prober {
     }
 
     /// Returns the limits for `Status`: name, limit, number of times that it was reached.
-    pub fn limits(&self) -> [(&'static str, u64, u64); 8] {
+    pub fn limits(&self) -> [(&'static str, u64, u64); 9] {
         [
             (
                 "probes in flight",
@@ -540,6 +562,11 @@ impl Prober {
                 "explained silences a second",
                 judge::MAX_SILENCES_PER_SECOND.into(),
                 self.hits.silences,
+            ),
+            (
+                "probes of a run stuck in this host",
+                MAX_STUCK_PROBES as u64,
+                self.hits.withheld,
             ),
             (
                 "routes that refuse packets",

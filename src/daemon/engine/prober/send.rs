@@ -16,7 +16,7 @@ const STAMP_SLOTS: usize = 16_384;
 /// Pause in sending after the kernel had no buffer space, in nanoseconds.
 const FULL_NS: u64 = 1_000_000;
 /// Time after which a run whose probes are held inside this host checks again, in nanoseconds.
-const HELD_NS: u64 = 1_000_000;
+pub(super) const HELD_NS: u64 = 1_000_000;
 
 /// The probes that wait for a send timestamp, by the ID that the kernel reports with it.
 pub(super) struct StampIds {
@@ -92,7 +92,7 @@ impl Prober {
         }
     }
 
-    /// Sends up to `max` due probes of a run. Returns their number, or `None` if the kernel has no
+    /// Sends up to `max` due probes of a run, or withholds them. Returns their number, or `None` if the kernel has no
     /// buffer space.
     fn send_run(
         &mut self,
@@ -104,6 +104,10 @@ impl Prober {
         let max = self.allowance(number, max, now_ns);
         if max == 0 {
             return Ok(Some(0));
+        }
+        let (withheld, max) = self.pass_stuck(number, max, now_ns, context);
+        if max == 0 {
+            return Ok(Some(withheld));
         }
         let Some(active) = self.runs.get_mut(&number) else {
             return Ok(Some(0));
@@ -140,7 +144,7 @@ impl Prober {
             self.full_until_ns = monotonic_ns() + FULL_NS;
             return Ok(None);
         }
-        Ok(Some(submitted.count))
+        Ok(Some(withheld + submitted.count))
     }
 
     /// Returns how many probes a run may send now, at most `max`.
@@ -171,7 +175,7 @@ impl Prober {
             return 0;
         }
         let unanswered_count = || self.resolutions.unanswered_count(self.clock.wall(now_ns));
-        if run.is_stuck(now_ns) || run.must_wait_for_neighbors(unanswered_count) {
+        if run.must_wait_for_neighbors(unanswered_count) {
             active.held_until_ns = now_ns + HELD_NS;
             return 0;
         }

@@ -57,6 +57,7 @@ pub(super) fn probe(event: &Event, target: &Target, name: impl Fn(u32) -> String
         interface: event.way.as_ref().map(|way| way.interface.clone()),
         next_hop: (event.way.as_ref()).and_then(|way| Some(way.next_hop?.to_string())),
         link: (event.way.as_ref()).and_then(|way| Some(way.link_problem?.to_owned())),
+        hop: event.way.as_ref().and_then(|way| way.hop_problem.clone()),
         is_final: (!event.duplicate).then_some(!event.fate.may_change()),
     }
 }
