@@ -32,6 +32,8 @@ mod healthy;
 mod links;
 #[path = "host_doctor/loops.rs"]
 mod loops;
+#[path = "support/monitored.rs"]
+mod monitored;
 #[path = "host_doctor/multicast.rs"]
 mod multicast;
 #[path = "host_doctor/settings.rs"]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -12,8 +13,11 @@ use crate::client::commands::capture::write_descriptor;
 use crate::client::failure::Failure;
 use crate::client::render::style::{bytes, local_second};
 use crate::varlink::client::{Connection, Error, HISTORIAN};
-use netsonde_core::protocol::history::{Evidence, PacketsCall, PacketsReply};
+use netsonde_core::protocol::history::{Evidence, PacketsCall, PacketsReply, StatusReply};
 use netsonde_core::text::counted;
+
+/// Longest time that its status may take.
+const STATUS_WAIT: Duration = Duration::from_secs(2);
 
 /// Connects to the historian.
 pub fn open(socket: &Path) -> Result<Connection, Error> {
@@ -27,6 +31,13 @@ pub fn ask<T: DeserializeOwned>(
     parameters: &impl Serialize,
 ) -> Result<T, Error> {
     open(socket)?.call(&full(method), parameters)
+}
+
+/// Returns its status. What it says about netsonded does not depend on it, so it may take 2 s at most.
+pub fn status(socket: &Path) -> Result<StatusReply, Error> {
+    let mut connection = open(socket)?;
+    connection.wait_at_most(STATUS_WAIT)?;
+    connection.call(&full("Status"), &serde_json::json!({}))
 }
 
 /// Returns the full name of a method.

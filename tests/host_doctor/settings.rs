@@ -24,6 +24,8 @@ pub const SCENARIOS: &[Scenario] = &[
     ("recorder-gaps", "recorder_gaps", recorder_gaps),
     ("service-limits", "service_limits", service_limits),
     ("sandbox-partly", "sandbox_partly", sandbox_partly),
+    ("historian-silent", "historian_silent", historian_silent),
+    ("historian-trouble", "historian_trouble", historian_trouble),
 ];
 
 /// The other host takes this one for its router.
@@ -230,5 +232,48 @@ fn sandbox_partly() -> Outcome {
     let Net { h, g: _g } = net();
     let service = Service::with_config(&h, "[sandbox]\nviolation = \"refuse\"\n", &[]);
     doctor(&h, &service).healthy_but("note", "sandbox-partly");
+    Ok(())
+}
+
+/// A historian that works, and then hangs.
+fn historian_silent() -> Outcome {
+    let Net { h, g: _g } = net();
+    let service = Service::start(&h, &[]);
+    let mut historian = monitored::historian(&h, &service.socket());
+    let target = serde_json::json!({ "name": "gateway", "targets": ["10.0.0.254"] });
+    monitored::call(
+        &service.socket(),
+        "AddMonitor",
+        &serde_json::json!({ "monitor": target }),
+    )?;
+    let is_connected = || {
+        monitored::call(&service.socket(), "Status", &serde_json::json!({}))
+            .is_ok_and(|status| status["connected"] == true)
+    };
+    assert!(wait_until(PATIENCE, is_connected));
+    doctor(&h, &service).healthy();
+    let pid = nix::unistd::Pid::from_raw(historian.child().id() as i32);
+    kill(pid, Signal::SIGSTOP)?;
+    let report = doctor(&h, &service);
+    kill(pid, Signal::SIGCONT)?;
+    report.healthy_but("warning", "historian-silent");
+    assert!(
+        report.text.contains("no outage is noticed"),
+        "{}",
+        report.text
+    );
+    Ok(())
+}
+
+/// Its monitors cannot be read.
+fn historian_trouble() -> Outcome {
+    let Net { h, g: _g } = net();
+    let service = Service::start(&h, &[]);
+    let file = service.socket().with_file_name("monitors.toml");
+    std::fs::create_dir(&file)?;
+    let _historian = monitored::historian(&h, &service.socket());
+    let report = doctor(&h, &service);
+    report.healthy_but("warning", "historian-trouble");
+    assert!(report.text.contains("monitors.toml"), "{}", report.text);
     Ok(())
 }

@@ -21,6 +21,10 @@ const MISSING: &[(&str, &str)] = &[
         "`half_duplex_with_errors_is_a_fault`: virtual links know no duplex",
     ),
     (
+        "history-short",
+        "`problems_of_the_historian_are_reported`: the rate of writing takes an hour to measure",
+    ),
+    (
         "link-errors",
         "`link_errors_are_graded_by_rate`: virtual links make none",
     ),
@@ -104,6 +108,15 @@ const PROOFS: &[(&str, &str)] = &[
     (
         "half-duplex",
         "the driver's report, and errors of the device during the window; consistent without errors",
+    ),
+    (
+        "historian-silent",
+        "its socket without an answer in 2 s, or systemd's link to its unit without a socket",
+    ),
+    ("historian-trouble", "the historian's own report"),
+    (
+        "history-short",
+        "the historian's rate of writing and its budget",
     ),
     ("igmp-version-forced", "the sysctl"),
     ("igmpv2-querier-breaks-ssm", "the rule of `mcast doctor`"),

@@ -182,7 +182,10 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         Command::Families(args) => families::run(global, args),
         Command::Sockets(args) => sockets::run(global, service.if_running(), args),
         Command::Doctor(args) if args.dry_run => doctor::host::dry_run(global, args),
-        Command::Doctor(args) => doctor::host::run(global, service.required()?, args),
+        Command::Doctor(args) => {
+            service.required()?;
+            doctor::host::run(global, service.if_running(), &service.historian(), args)
+        }
         Command::Demo(args) => demo::run(global, args),
         Command::Explain { id } => doctor::explain(global, id.as_deref()),
         Command::Completions { shell } => {

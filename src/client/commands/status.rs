@@ -2,22 +2,19 @@
 
 use crate::client::cli::args::Global;
 use crate::client::failure::Failure;
+use crate::client::historian;
 use crate::client::output::show;
 use crate::client::render::style::{Style, age, bytes, duration, local_time, share};
 use crate::client::render::table::{Column, table};
-use crate::varlink::client::{Connection, Error, HISTORIAN, ask};
+use crate::varlink::client::{HISTORIAN, ask};
 use netsonde_core::protocol::history::StatusReply;
 use netsonde_core::protocol::service::{InterfaceCounts, ListenerCounts, Status};
 use netsonde_core::text::counted;
 use serde::Serialize;
 use std::path::Path;
-use std::time::Duration;
 
 /// Maximum number of gaps shown; `-v` shows all.
 const GAPS_SHOWN: usize = 8;
-
-/// Longest time that the historian may take: the status of netsonded does not depend on it.
-const HISTORIAN_WAIT: Duration = Duration::from_secs(2);
 
 /// The document: the status of netsonded, and that of the historian, if it answers.
 #[derive(Serialize)]
@@ -32,9 +29,9 @@ struct Report {
 }
 
 /// Runs `netsonde status`.
-pub fn status(global: &Global, socket: &Path, historian: &Path) -> Result<u8, Failure> {
+pub fn status(global: &Global, socket: &Path, socket_of_historian: &Path) -> Result<u8, Failure> {
     let service: Status = ask(socket, "io.netsonde.Service.Status")?;
-    let answer = ask_historian(historian);
+    let answer = historian::status(socket_of_historian);
     let report = Report {
         service,
         silent: answer.as_ref().err().map(ToString::to_string),
@@ -42,12 +39,6 @@ pub fn status(global: &Global, socket: &Path, historian: &Path) -> Result<u8, Fa
     };
     show(global, &report, text)?;
     Ok(0)
-}
-
-fn ask_historian(socket: &Path) -> Result<StatusReply, Error> {
-    let mut connection = Connection::open_to(HISTORIAN, socket)?;
-    connection.wait_at_most(HISTORIAN_WAIT)?;
-    connection.call("io.netsonde.History.Status", &serde_json::json!({}))
 }
 
 fn text(report: &Report, style: Style, verbose: bool) -> String {

@@ -148,14 +148,12 @@ fn request(shared: &Shared, rooms: &Rooms) -> Result<(Connection, File, u64), En
         ));
     };
     let is_cut = opened.content == Some(Content::Headers);
-    shared.problem(
-        Problem::Payload,
-        is_cut.then(|| {
-            "packets are stored without payload: permission.payload in netsonde.toml does not include the \
-             user of netsonde-historian"
-                .into()
-        }),
-    );
+    if is_cut {
+        tracing::debug!(
+            "packets are stored without payload: permission.payload in netsonde.toml does not include the user of \
+             netsonde-historian"
+        );
+    }
     Ok((connection, File::from(descriptor), record))
 }
 

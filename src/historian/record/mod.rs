@@ -91,7 +91,6 @@ impl Options {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Problem {
     Service,
-    Payload,
     Disk,
     Kept,
     Evidence,

@@ -1,8 +1,8 @@
 //! PURE. Every check of a host, in the order in which they run: causes before their symptoms.
 
 use super::{
-    Check, addresses, carrier, drops, gateways, links, multicast, neighbors, repeats, service,
-    settings, virtual_routers,
+    Check, addresses, carrier, drops, gateways, history, links, multicast, neighbors, repeats,
+    service, settings, virtual_routers,
 };
 
 /// All checks, in order.
@@ -215,6 +215,16 @@ pub static CHECKS: &[Check] = &[
         name: "sandbox",
         run: service::check_sandbox,
         modes: &[&service::SANDBOX_PARTLY],
+    },
+    Check {
+        topic: "service",
+        name: "historian",
+        run: history::check_historian,
+        modes: &[
+            &history::HISTORIAN_SILENT,
+            &history::HISTORIAN_TROUBLE,
+            &history::HISTORY_SHORT,
+        ],
     },
     Check {
         topic: "service",

@@ -9,6 +9,7 @@ use crate::diagnose::evidence::{BeforeAfter, Holder, Link, Process};
 use crate::host::counters::Counters;
 use crate::host::drops::{Counter, NeighborTable};
 use crate::host::membership::{SourceFilter, Versions};
+use crate::protocol::history::StatusReply;
 use crate::protocol::inventory::Neighbors;
 use crate::protocol::multicast::Queriers;
 use crate::protocol::ping::Probe;
@@ -54,6 +55,8 @@ pub struct HostEvidence {
     pub filters: Vec<SourceFilter>,
     /// Status of the service at both ends of the window.
     pub status: BeforeAfter<Status>,
+    /// Status of the historian beside the service; `None` if there is none.
+    pub historian: Known<Option<StatusReply>>,
     /// Hosts seen on the links.
     pub neighbors: Known<Neighbors>,
     /// IGMP and MLD queriers.

@@ -17,6 +17,7 @@ mod checks;
 mod drops;
 pub mod evidence;
 mod gateways;
+mod history;
 mod links;
 mod multicast;
 mod neighbors;

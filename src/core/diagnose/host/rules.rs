@@ -9,6 +9,7 @@ use crate::diagnose::evidence::{BeforeAfter, Link};
 use crate::diagnose::{Certainty, Severity, Verdict};
 use crate::host::counters::Counters;
 use crate::host::drops::{Layer, NeighborTable, find_counter};
+use crate::protocol::history::StatusReply;
 use crate::protocol::inventory::Neighbors;
 use crate::protocol::multicast::Queriers;
 use crate::protocol::service::{Ring, Sandbox, Status};
@@ -66,6 +67,7 @@ fn quiet() -> HostEvidence {
             before: status(),
             after: status(),
         },
+        historian: Ok(None),
         neighbors: Ok(Neighbors::default()),
         queriers: Ok(Queriers::default()),
         multicast: Err("there is no record".into()),
@@ -91,6 +93,64 @@ fn only(diagnosis: &HostDiagnosis, id: &str, severity: Severity, certainty: Cert
     let found = &diagnosis.findings[0];
     assert_eq!((found.severity, found.certainty), (severity, certainty));
     found.summary.clone()
+}
+
+#[test]
+fn problems_of_the_historian_are_reported() {
+    let mut all = quiet();
+    all.historian = Err("it does not answer".into());
+    let words = only(
+        &diagnose(&all),
+        "historian-silent",
+        Severity::Warning,
+        Certainty::Proved,
+    );
+    assert!(words.contains("no outage is noticed"), "{words}");
+    let status = StatusReply {
+        started: "1970-01-01T00:00:01Z".into(),
+        connected: true,
+        problems: vec!["the disk is full".into()],
+        ..StatusReply::default()
+    };
+    all.historian = Ok(Some(status.clone()));
+    let words = only(
+        &diagnose(&all),
+        "historian-trouble",
+        Severity::Warning,
+        Certainty::Proved,
+    );
+    assert!(words.ends_with("reports: the disk is full"), "{words}");
+
+    // A day is short, and of a historian that has just started nothing is known.
+    all.now_ns = 7_200_000_000_000;
+    let short = |lasts_ns: u64, started: &str| {
+        let status = StatusReply {
+            started: started.into(),
+            connected: true,
+            lasts_ns: Some(lasts_ns),
+            targets: 10_000,
+            budget: 1 << 30,
+            ..StatusReply::default()
+        };
+        Ok(Some(status))
+    };
+    let day_ns = 24 * 3_600_000_000_000;
+    all.historian = short(3 * day_ns, "1970-01-01T00:00:01Z");
+    let words = only(
+        &diagnose(&all),
+        "history-short",
+        Severity::Note,
+        Certainty::Proved,
+    );
+    let expected = "1024 MiB, has room for every probe of 10000 targets for 3 days, not for 7 days";
+    assert!(words.ends_with(expected), "{words}");
+    for healthy in [
+        short(3 * day_ns, "1970-01-01T01:59:00Z"),
+        short(8 * day_ns, "1970-01-01T00:00:01Z"),
+    ] {
+        all.historian = healthy;
+        assert_eq!(diagnose(&all).findings, []);
+    }
 }
 
 /// A skipped check makes the verdict undetermined, and is not a finding.

@@ -6,12 +6,16 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use netsonde_core::config::HISTORY_SOCKET;
 use netsonde_core::diagnose::evidence::{BeforeAfter, Link};
-use netsonde_core::diagnose::host::evidence::{Drop, HostEvidence, Interface, KernelNeighbor};
+use netsonde_core::diagnose::host::evidence::{
+    Drop, HostEvidence, Interface, KernelNeighbor, Known,
+};
 use netsonde_core::host::counters::Counters;
 use netsonde_core::host::drops::parse_time_squeezes;
 use netsonde_core::host::membership::{igmp_versions, source_filters};
 use netsonde_core::host::socket;
+use netsonde_core::protocol::history::StatusReply;
 use netsonde_core::protocol::inventory;
 use netsonde_core::protocol::multicast::InterfaceCall;
 use netsonde_core::protocol::service::Status;
@@ -28,10 +32,11 @@ use crate::client::commands::doctor::links;
 use crate::client::commands::doctor::service::own_pids;
 use crate::client::commands::drops;
 use crate::client::failure::Failure;
+use crate::client::historian;
 use crate::client::interrupt::{Interrupt, wait_until};
 use crate::linux::netlink::Netlink;
 use crate::linux::{memberships, proc_net, processes, wall_ns};
-use crate::varlink::client::{ask, ask_with};
+use crate::varlink::client::{Error, ask, ask_with};
 
 /// Maximum number of kernel neighbor entries, well above the default limit of a table (gc_thresh3: 1024).
 const MAX_NEIGHBORS: usize = 8192;
@@ -65,7 +70,7 @@ impl Snapshot {
 /// Watches for `args.duration`, sends the probes and gathers the evidence. Returns it with the probes that
 /// the service accepted.
 pub fn gather(
-    socket: &Path,
+    (socket, history): (&Path, &Path),
     args: &DoctorArgs,
     to_send: &[probes::ToSend],
 ) -> Result<(HostEvidence, Vec<probes::ToSend>), Failure> {
@@ -139,6 +144,7 @@ pub fn gather(
         igmp_versions,
         filters,
         sysctls,
+        historian: historian(history),
         neighbors: neighbors.map_err(|error| error.to_string()),
         queriers: queriers.map_err(|error| error.to_string()),
         multicast: multicast.map_err(|error| error.to_string()),
@@ -157,6 +163,22 @@ pub fn gather(
         },
     };
     Ok((evidence, sent.sent))
+}
+
+/// What `systemctl enable` makes of the historian's unit.
+const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/netsonde-historian.service";
+
+/// Returns the status of the historian; `None` if there is no socket, and systemd is not to start it.
+fn historian(socket: &Path) -> Known<Option<StatusReply>> {
+    let is_default = socket == Path::new(HISTORY_SOCKET);
+    let is_enabled = is_default && Path::new(ENABLED).exists();
+    match historian::status(socket) {
+        Ok(status) => Ok(Some(status)),
+        // Who may not ask it cannot tell.
+        Err(Error::Denied { .. }) => Ok(None),
+        Err(Error::NoService { .. }) if !socket.exists() && !is_enabled => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// Sets the packets that each interface received and sent during the window.

@@ -44,12 +44,17 @@ const NAME_WIDTH: usize = 31;
 const OUTCOME_WIDTH: usize = 14;
 
 /// Runs `doctor`. Returns 0 if the host is healthy, 1 on a fault, 2 if the verdict is undetermined.
-pub fn run(global: &Global, socket: &Path, args: &DoctorArgs) -> Result<u8, Failure> {
+pub fn run(
+    global: &Global,
+    socket: &Path,
+    historian: &Path,
+    args: &DoctorArgs,
+) -> Result<u8, Failure> {
     let start = Instant::now();
     let is_one_network = namespace::require(socket)?;
     let to_send = planned_probes(args)?;
     progress(global, &format!("watching for {}", duration(args.duration)));
-    let (evidence, sent) = gather::gather(socket, args, &to_send)?;
+    let (evidence, sent) = gather::gather((socket, historian), args, &to_send)?;
     let mut diagnosis = diagnose(&evidence);
     if !is_one_network {
         withdraw_proof(&mut diagnosis.findings);
