@@ -21,6 +21,13 @@ pub fn loss(series: u32, probe: &Probe) -> Loss {
             },
             None => Cause::Own { series },
         },
+        ("unanswered", _) => match (&probe.hop, &probe.next_hop) {
+            (Some(_), Some(next_hop)) => Cause::NextHopInDoubt {
+                interface,
+                next_hop: next_hop.clone(),
+            },
+            _ => Cause::Own { series },
+        },
         ("not_sent", Some("ENETDOWN")) => Cause::InterfaceDown { interface },
         ("not_sent", Some("EADDRNOTAVAIL")) => Cause::SourceGone {
             address: words.clone(),
@@ -52,6 +59,7 @@ pub fn loss(series: u32, probe: &Probe) -> Loss {
 pub fn name(cause: &Cause) -> &'static str {
     match cause {
         Cause::NextHopUnresolved { .. } => "next_hop_unresolved",
+        Cause::NextHopInDoubt { .. } => "next_hop_in_doubt",
         Cause::InterfaceDown { .. } => "interface_down",
         Cause::NoRoute { .. } => "no_route",
         Cause::SourceGone { .. } => "source_gone",
@@ -70,17 +78,21 @@ pub fn words(cause: &Cause, first: &str) -> String {
         } => {
             format!("next hop {next_hop} on {interface} does not answer ARP or neighbor discovery")
         }
+        Cause::NextHopInDoubt {
+            interface,
+            next_hop,
+        } => {
+            format!("next hop {next_hop} on {interface} may be another station: {first}")
+        }
         Cause::InterfaceDown { interface } if interface.is_empty() => first.to_owned(),
         Cause::InterfaceDown { interface } => format!("no packet crosses {interface}: {first}"),
         Cause::NoRoute { error } => format!("not sent: {error}"),
         Cause::SourceGone { .. } => format!("not sent: {first}"),
         Cause::Refused { from, meaning } => format!("{meaning}, reported by {from}"),
-        Cause::DroppedHere {
-            interface,
-            is_outbound,
-        } => {
+        // What was seen names the interface.
+        Cause::DroppedHere { is_outbound, .. } => {
             let what = if *is_outbound { "probes" } else { "replies" };
-            format!("{what} dropped on this host, {interface}: {first}")
+            format!("{what} dropped on this host: {first}")
         }
         Cause::Own { .. } => first.to_owned(),
     }

@@ -13,7 +13,7 @@ use netsonde_history::disk::Disk;
 use netsonde_history::packets::Packets;
 use netsonde_history::store::{Compaction, Counters, Error, Options, Store};
 use netsonde_history::table::Table;
-use serde_json::Value;
+use serde::Serialize;
 
 use crate::linux::wall_ns;
 
@@ -56,7 +56,8 @@ const MAX_EVENTS: usize = 100_000;
 struct Waiting {
     lines: Vec<Line>,
     /// Changes of the table by key, the last of each; null removes.
-    changes: BTreeMap<String, Value>,
+    /// Values as JSON, by key.
+    changes: BTreeMap<String, String>,
     /// Events with their times in nanoseconds since 1970.
     events: Vec<(u64, Event)>,
     queries: VecDeque<Query>,
@@ -254,10 +255,7 @@ fn work(shared: &Shared, all: &mut Opened) {
             all.store.push(*series, *interval_ns, entry);
         }
         for (key, value) in changes {
-            match value {
-                Value::Null => all.table.remove(&key),
-                value => all.table.set(&key, &value),
-            }
+            all.table.set_text(&key, value);
         }
         if let Some(query) = query {
             query(all);
@@ -312,8 +310,10 @@ impl Keeper {
         true
     }
 
-    /// Sets a value of the table; null removes it.
-    pub fn set(&self, key: String, value: Value) {
+    /// Sets a value of the table; `None` removes it.
+    pub fn set(&self, key: String, value: Option<&impl Serialize>) {
+        // A value of this program is one of JSON's.
+        let value = serde_json::to_string(&value).unwrap_or("null".into());
         // By key, so that a disk that does not answer costs one value of each.
         lock(&self.shared.waiting).changes.insert(key, value);
     }

@@ -72,8 +72,10 @@ const COMPARE: Duration = Duration::from_secs(60);
 const COMPARED: usize = 300;
 /// Time that a comparison waits for the disk.
 const COMPARE_WAIT: Duration = Duration::from_secs(10);
-/// Length in nanoseconds of the present, which is compared with the same hour of the last seven days.
-const PRESENT_NS: u64 = 300_000_000_000;
+/// Length in nanoseconds of the present, which is compared with the same hour of the last seven days: two minutes,
+/// and as many intervals as there must be probes, with some to spare.
+const PRESENT_NS: u64 = 120_000_000_000;
+const PRESENT_INTERVALS: u64 = 2 * degraded::MIN_PRESENT;
 const HALF_HOUR_NS: u64 = 1_800_000_000_000;
 const DAY_NS: u64 = 86_400_000_000_000;
 /// Interval of resolving names again.
@@ -213,14 +215,18 @@ async fn compare(historian: &RefCell<Historian>, next: &mut u32) {
         let historian = historian.borrow();
         (historian.keeper.clone(), historian.after(*next, COMPARED))
     };
-    *next = part.last().map_or(0, |last| last + 1);
+    *next = match part.last() {
+        Some((last, _)) if part.len() == COMPARED => last + 1,
+        _ => 0,
+    };
     let now_ns = wall_ns();
     let read = move |all: &mut disk::Opened| {
-        let each = part.into_iter().map(|series| {
-            let present = all
-                .store
-                .span(series, now_ns.saturating_sub(PRESENT_NS), now_ns)?;
+        let each = part.into_iter().map(|(series, interval_ns)| {
+            let present_ns = PRESENT_NS.max(interval_ns.saturating_mul(PRESENT_INTERVALS));
+            let since_ns = now_ns.saturating_sub(present_ns);
+            let present = all.store.span(series, since_ns, now_ns)?;
             let mut history = Step::default();
+            let mut when = "at this hour of earlier days";
             for day in 1..=7u64 {
                 let middle_ns = now_ns.saturating_sub(day * DAY_NS);
                 let (from_ns, to_ns) = (
@@ -229,17 +235,20 @@ async fn compare(historian: &RefCell<Historian>, next: &mut u32) {
                 );
                 history.merge(&all.store.span(series, from_ns, to_ns)?);
             }
-            Ok((series, degraded::compare(&present, &history)))
+            if history.sent() < degraded::MIN_RARE {
+                when = "in the 24 hours before";
+                let from_ns = since_ns.saturating_sub(DAY_NS);
+                history = all.store.span(series, from_ns, since_ns)?;
+            }
+            let reason = degraded::compare(&present, &history);
+            Ok((series, reason.map(|reason| reason.words(when)), since_ns))
         });
         each.collect::<Result<Vec<_>, netsonde_history::store::Error>>()
     };
     // Without an answer of the disk nothing is known.
     if let Some(Ok(found)) = keeper.query(COMPARE_WAIT, read).await {
-        for (series, reason) in found {
-            let words = reason.map(|reason| reason.words());
-            historian
-                .borrow_mut()
-                .compared(series, words, now_ns - PRESENT_NS);
+        for (series, words, since_ns) in found {
+            historian.borrow_mut().compared(series, words, since_ns);
         }
     }
 }

@@ -245,6 +245,7 @@ impl Historian {
     fn recurrence(&self, outage: &Outage) -> Option<reply::Recurrence> {
         let is_same = |other: &&Outage| {
             other.id <= outage.id
+                && other.kind == outage.kind
                 && other.cause == outage.cause
                 && other
                     .members
@@ -758,7 +759,7 @@ impl History {
                         .words
                         .iter()
                         .find(|(at, _)| near(at))
-                        .map(|(_, words)| words.clone())
+                        .map(|(_, words)| words.to_string())
                 });
                 reply::Probe {
                     time: time(probe.sent_ns),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use netsonde_core::monitor::{MAX_MONITORS, Spec, Subject};
@@ -11,7 +12,7 @@ use netsonde_core::probe::Fate;
 use netsonde_core::probe::packed::Entry as Packed;
 use netsonde_core::protocol::history::{Event, Monitor};
 use netsonde_core::protocol::ping::{Options, Probe};
-use netsonde_history::book::{Book, Loss, News, Outage, Tracked};
+use netsonde_history::book::{Book, Kind as OutageKind, Loss, News, Outage, Tracked};
 use netsonde_history::chunk::{Entry, Gap, GapReason, Probe as Stored};
 use netsonde_history::disk::Disk;
 use netsonde_history::shared::Cause;
@@ -19,7 +20,6 @@ use netsonde_history::state::{Hold, Rule, State, is_lost};
 use netsonde_history::store::MAX_SERIES;
 use netsonde_history::table::Table;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tokio::sync::{broadcast, mpsc};
 
 use super::cause;
@@ -35,6 +35,9 @@ const MAX_RUNS_OF_ONE_KIND: usize = 4;
 /// Time in nanoseconds behind its time limit for which a late reply changes the fate of a probe in the store.
 /// With the second of a batch and the 5 s of the journal, a power cut loses at most ten.
 const REVISION_NS: u64 = 3_000_000_000;
+/// Interval in nanoseconds of writing outages that only have more lost probes: one of 10,000 targets takes 3 MB. After a
+/// kill they are counted again from the states of the targets.
+const GROWN_NS: u64 = 60_000_000_000;
 /// More than any result is held, in nanoseconds.
 const MAX_HELD_NS: u64 = 15_000_000_000;
 /// Results of a target that are held: 13 s at the shortest interval.
@@ -88,7 +91,7 @@ pub struct Target {
     /// Why the next probe may be far behind the last one.
     gap: Option<GapReason>,
     /// Send times and words of the last lost probes.
-    pub words: Vec<(u64, String)>,
+    pub words: Vec<(u64, Rc<str>)>,
     /// Results that are not in the store yet, because the first of them may still change: until when.
     held: VecDeque<(u64, Line)>,
 }
@@ -158,8 +161,8 @@ struct Slot {
     series: Vec<u32>,
     /// Sequence number of its next probe.
     next: u32,
-    /// What was seen of lost probes whose fate was not processed yet.
-    rows: BTreeMap<u32, Probe>,
+    /// What was seen of lost probes whose fate was not processed yet, by sequence number, in their order.
+    rows: VecDeque<(u32, Loss)>,
 }
 
 struct Group {
@@ -168,6 +171,31 @@ struct Group {
     /// Addresses in the order of netsonded's slots.
     order: Vec<String>,
     run: Run,
+}
+
+/// Words of lost probes, of which thousands are the same when many targets have one trouble.
+#[derive(Default)]
+struct Words {
+    latest: VecDeque<Rc<str>>,
+}
+
+impl Words {
+    /// Number of texts that are remembered: as many as there are troubles at a time.
+    const MAX: usize = 16;
+
+    /// Returns the text in the memory of an equal one that was used lately.
+    fn shared(&mut self, text: &str) -> Rc<str> {
+        let known = self.latest.iter().position(|known| **known == *text);
+        if let Some(at) = known {
+            return self.latest[at].clone();
+        }
+        let text: Rc<str> = text.into();
+        if self.latest.len() == Words::MAX {
+            self.latest.pop_back();
+        }
+        self.latest.push_front(text.clone());
+        text
+    }
 }
 
 /// What watchers are told.
@@ -214,6 +242,9 @@ pub struct Historian {
     keys: HashMap<String, u32>,
     next_series: u32,
     groups: BTreeMap<u64, Group>,
+    words: Words,
+    /// Time in nanoseconds since 1970 at which growing outages were written.
+    grown_ns: u64,
     next_run: u64,
     reports: mpsc::Sender<Report>,
     /// Why netsonded does not answer, in words; `None` while all runs have begun.
@@ -273,6 +304,8 @@ impl Historian {
             next_series: keys.values().max().map_or(1, |last| last + 1),
             keys,
             groups: BTreeMap::new(),
+            words: Words::default(),
+            grown_ns: 0,
             next_run: 1,
             reports,
             away: Some("no monitor yet".into()),
@@ -379,7 +412,7 @@ impl Historian {
                 None => {
                     let number = self.next_series;
                     self.next_series += 1;
-                    self.keeper.set(format!("series/{key}"), number.into());
+                    self.keeper.set(format!("series/{key}"), Some(&number));
                     self.keys.insert(key, number);
                     number
                 }
@@ -483,10 +516,7 @@ impl Historian {
             ..monitor
         };
         let count = self.add(monitor.clone())?;
-        self.keeper.set(
-            format!("monitor/{name}"),
-            serde_json::to_value(&monitor).unwrap_or_default(),
-        );
+        self.keeper.set(format!("monitor/{name}"), Some(&monitor));
         self.settle();
         Ok(count)
     }
@@ -504,8 +534,8 @@ impl Historian {
             ));
         }
         self.drop_monitor(name);
-        self.keeper.set(format!("monitor/{name}"), Value::Null);
-        self.keeper.set(format!("held/{name}"), Value::Null);
+        self.keeper.set(format!("monitor/{name}"), None::<&()>);
+        self.keeper.set(format!("held/{name}"), None::<&()>);
         self.settle();
         Ok(())
     }
@@ -518,10 +548,7 @@ impl Historian {
     pub fn hold(&mut self, name: &str, held: Option<Held>) -> Result<(), Refused> {
         let known = self.monitors.get_mut(name).ok_or(Refused::Unknown)?;
         known.held = held;
-        let value = held.map_or(Value::Null, |held| {
-            serde_json::to_value(held).unwrap_or_default()
-        });
-        self.keeper.set(format!("held/{name}"), value);
+        self.keeper.set(format!("held/{name}"), held.as_ref());
         self.settle();
         Ok(())
     }
@@ -711,9 +738,12 @@ impl Historian {
                     self.explained(series, &row);
                 }
             } else {
-                slot.rows.insert(row.seq, row);
+                let first = slot.series.first().copied().unwrap_or_default();
+                // One that waited in the host has its words after later ones that were not sent.
+                let at = slot.rows.partition_point(|(seq, _)| *seq < row.seq);
+                slot.rows.insert(at, (row.seq, cause::loss(first, &row)));
                 if slot.rows.len() > MAX_WORDS {
-                    slot.rows.pop_first();
+                    slot.rows.pop_front();
                 }
             }
         }
@@ -730,9 +760,28 @@ impl Historian {
             }
             self.counters.dropped += u64::from(entry.sequence.saturating_sub(slot.next));
             slot.next = entry.sequence + 1;
-            let row = slot.rows.remove(&entry.sequence);
+            // Fates come in the order of sending, so that what is before has none.
+            while (slot.rows.front()).is_some_and(|(sequence, _)| *sequence < entry.sequence) {
+                slot.rows.pop_front();
+            }
+            let is_its = |(sequence, _): &&(u32, Loss)| *sequence == entry.sequence;
+            let loss = match slot.rows.front().filter(is_its) {
+                Some(_) => slot.rows.pop_front().map(|(_, loss)| loss),
+                None => None,
+            };
             for series in &slot.series {
-                self.result(*series, &group.kind, entry, row.as_ref());
+                let mut loss = loss.clone();
+                if let Some(Loss {
+                    cause: Cause::Own { series: own },
+                    ..
+                }) = &mut loss
+                {
+                    *own = *series;
+                }
+                self.result(*series, &group.kind, entry, loss);
+            }
+            if slot.rows.is_empty() {
+                slot.rows = VecDeque::new();
             }
         }
         self.groups.insert(run, group);
@@ -768,7 +817,7 @@ impl Historian {
     }
 
     /// Takes the result of a probe, in the order of sending.
-    fn result(&mut self, series: u32, kind: &Kind, entry: &Packed, row: Option<&Probe>) {
+    fn result(&mut self, series: u32, kind: &Kind, entry: &Packed, seen: Option<Loss>) {
         let Some(target) = self.targets.get_mut(&series) else {
             return;
         };
@@ -789,19 +838,18 @@ impl Historian {
         }
         target.last_ns = probe.sent_ns;
         let is_lost = is_lost(probe.fate);
-        let loss = is_lost.then(|| match row {
-            Some(row) => cause::loss(series, row),
-            // Its words were lost, or more were lost at once than are remembered.
-            None => Loss {
-                cause: Cause::Own { series },
-                words: probe.fate.name().replace('_', " "),
-            },
-        });
+        // Its words were lost, or more were lost at once than are remembered.
+        let without = || Loss {
+            cause: Cause::Own { series },
+            words: probe.fate.name().replace('_', " "),
+        };
+        let loss = is_lost.then(|| seen.unwrap_or_else(without));
         if let Some(loss) = &loss {
-            target.words.push((probe.sent_ns, loss.words.clone()));
-            if target.words.len() > MAX_WORDS {
+            let words = self.words.shared(&loss.words);
+            if target.words.len() >= MAX_WORDS {
                 target.words.remove(0);
             }
+            target.words.push((probe.sent_ns, words));
         }
         let until_ns = match probe.fate.may_change() {
             true => probe.sent_ns + kind.timeout_ns + REVISION_NS,
@@ -883,18 +931,18 @@ impl Historian {
 
     /// Passes outages and states that have changed to the disk.
     pub fn write_changes(&mut self) {
+        let now_ns = wall_ns();
+        if now_ns.abs_diff(self.grown_ns) >= GROWN_NS {
+            self.grown_ns = now_ns;
+            self.book.mark_grown();
+        }
         let (outages, targets) = self.book.take_changes();
         for (id, outage) in outages {
-            let value = outage.map_or(Value::Null, |outage| {
-                serde_json::to_value(outage).unwrap_or_default()
-            });
-            self.keeper.set(format!("outage/{id}"), value);
+            self.keeper.set(format!("outage/{id}"), outage.as_ref());
         }
         for (series, tracked) in targets {
-            let value = tracked.map_or(Value::Null, |tracked| {
-                serde_json::to_value(tracked).unwrap_or_default()
-            });
-            self.keeper.set(format!("target/{series}"), value);
+            self.keeper
+                .set(format!("target/{series}"), tracked.as_ref());
         }
     }
 
@@ -925,6 +973,10 @@ impl Historian {
                     let _ = self.told.send(Told::Target(series));
                     self.log_state(series, state);
                 }
+                // The log has its own events about these.
+                News::Began(id) | News::Ended(id) if self.is_degraded(id) => {
+                    let _ = self.told.send(Told::Outage(id));
+                }
                 News::Began(id) => {
                     let _ = self.told.send(Told::Outage(id));
                     self.unlogged.insert(id);
@@ -941,6 +993,11 @@ impl Historian {
                 News::Cleared(series) => self.unpin(series),
             }
         }
+    }
+
+    fn is_degraded(&self, id: u64) -> bool {
+        let outage = self.book.outage(id);
+        outage.is_some_and(|outage| outage.kind == OutageKind::Degraded)
     }
 
     fn log_state(&self, series: u32, state: State) {
@@ -1042,13 +1099,15 @@ impl Historian {
         );
     }
 
-    /// Returns the next targets from a number on.
-    pub fn after(&self, first: u32, count: usize) -> Vec<u32> {
-        let mut all: Vec<u32> = self
-            .targets
-            .keys()
-            .copied()
-            .filter(|series| *series >= first)
+    /// Returns the next targets from a number on, each with the interval of its probes in nanoseconds.
+    pub fn after(&self, first: u32, count: usize) -> Vec<(u32, u64)> {
+        let interval_of = |target: &Target| {
+            let known = self.monitors.get(&target.monitor);
+            known.map_or(0, |known| known.spec.interval_ns)
+        };
+        let mut all: Vec<(u32, u64)> = (self.targets.iter())
+            .filter(|(series, _)| **series >= first)
+            .map(|(series, target)| (*series, interval_of(target)))
             .collect();
         all.sort_unstable();
         all.truncate(count);
@@ -1079,7 +1138,7 @@ impl Historian {
 
     /// Takes an event of netsonded's log.
     pub fn logged(&mut self, time_ns: u64, event: Event) {
-        self.keeper.set(LAST_EVENT.into(), time_ns.into());
+        self.keeper.set(LAST_EVENT.into(), Some(&time_ns));
         let _ = self.told.send(Told::Event(event.clone()));
         self.keeper.log(time_ns, event);
     }

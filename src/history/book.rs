@@ -170,6 +170,9 @@ pub struct Tracked {
     /// Its outages by number, the latest last, and those that they are part of.
     #[serde(default)]
     outages: Vec<(u64, u64)>,
+    /// The outage of kind [`Kind::Degraded`] that it has.
+    #[serde(default)]
+    degraded: Option<u64>,
 }
 
 /// The book.
@@ -179,6 +182,8 @@ pub struct Book {
     outages: BTreeMap<u64, Outage>,
     joiner: Joiner,
     changed_outages: BTreeSet<u64>,
+    /// Outages of which only numbers have changed.
+    grown_outages: BTreeSet<u64>,
     changed_targets: BTreeSet<u32>,
     /// Outages that were dropped for [`MAX_OUTAGES`].
     pub dropped: u64,
@@ -230,6 +235,7 @@ impl Book {
                     evidence: None,
                     words: None,
                     outages: Vec::new(),
+                    degraded: None,
                 };
                 self.targets.insert(series, tracked);
             }
@@ -304,8 +310,14 @@ impl Book {
         (outages.collect(), targets.collect())
     }
 
+    /// Marks outages as changed of which only numbers have changed.
+    pub fn mark_grown(&mut self) {
+        self.changed_outages.append(&mut self.grown_outages);
+    }
+
     /// Marks all targets as changed: before an orderly end.
     pub fn mark_all(&mut self) {
+        self.mark_grown();
         self.changed_targets.extend(self.targets.keys());
     }
 
@@ -392,7 +404,7 @@ impl Book {
         {
             member.outage = outage;
             let is_own = matches!(known.cause, Cause::Own { .. });
-            self.changed_outages.insert(id);
+            self.grown_outages.insert(id);
             if let Some((cause, words)) = cause.filter(|(cause, _)| is_own && known.cause != *cause)
             {
                 self.rejoin(series, number, (cause, words), news);
@@ -479,7 +491,10 @@ impl Book {
     fn apply(&mut self, series: u32, changes: Vec<Change>, news: &mut Vec<News>) {
         for change in changes {
             match change {
-                Change::State(state, since_ns) => news.push(News::State(series, state, since_ns)),
+                Change::State(state, since_ns) => {
+                    news.push(News::State(series, state, since_ns));
+                    self.follow_degraded(series, state == State::Degraded, since_ns, news);
+                }
                 Change::Began(outage) => self.begin(series, outage, news),
                 Change::Ended(outage) => self.end(series, outage, news),
                 Change::Merged(last, outage) => self.merge(series, last, outage, news),
@@ -617,9 +632,77 @@ impl Book {
         self.change(series, |machine| machine.hold(hold, now_ns))
     }
 
+    /// A target has an outage of kind [`Kind::Degraded`] as long as that is its state. It is never joined with
+    /// others: nothing was seen that they have in common.
+    fn follow_degraded(
+        &mut self,
+        series: u32,
+        is_degraded: bool,
+        at_ns: u64,
+        news: &mut Vec<News>,
+    ) {
+        let Some(tracked) = self.targets.get_mut(&series) else {
+            return;
+        };
+        match (tracked.degraded, is_degraded) {
+            (None, true) => {
+                let words = tracked.words.clone().unwrap_or_default();
+                let id = self.joiner.alone();
+                tracked.degraded = Some(id);
+                let outage = state::Outage {
+                    number: 0,
+                    begin_ns: at_ns,
+                    end_ns: None,
+                    ended_by_ns: None,
+                    duration_ns: 0,
+                    fates: [0; 9],
+                    first_fate: 0,
+                    times: 1,
+                    gaps: 0,
+                };
+                let first = Some(words.clone());
+                let member = Member { outage, first };
+                self.insert(Outage {
+                    kind: Kind::Degraded,
+                    members: BTreeMap::from([(series, member)]),
+                    ..Outage::new(id, Cause::Own { series }, words, None)
+                });
+                news.push(News::Began(id));
+            }
+            (Some(id), false) => {
+                tracked.degraded = None;
+                self.extend_degraded(id, at_ns, true);
+                news.push(News::Ended(id));
+            }
+            _ => {}
+        }
+        self.changed_targets.insert(series);
+    }
+
+    /// Says that an outage of kind [`Kind::Degraded`] lasted until a time, or ended then.
+    fn extend_degraded(&mut self, id: u64, at_ns: u64, has_ended: bool) {
+        let known = self.outages.get_mut(&id);
+        for member in known
+            .into_iter()
+            .flat_map(|known| known.members.values_mut())
+        {
+            let outage = &mut member.outage;
+            let end_ns = at_ns.max(outage.begin_ns);
+            outage.duration_ns = end_ns - outage.begin_ns;
+            if has_ended {
+                (outage.end_ns, outage.ended_by_ns) = (Some(end_ns), Some(end_ns));
+                self.changed_outages.insert(id);
+            }
+            self.grown_outages.insert(id);
+        }
+    }
+
     /// Says whether a target answers worse than its own history, and why.
     pub fn degraded(&mut self, series: u32, words: Option<String>, since_ns: u64) -> Vec<News> {
         let is_degraded = words.is_some();
+        if let Some(id) = self.targets.get(&series).and_then(|known| known.degraded) {
+            self.extend_degraded(id, since_ns, false);
+        }
         if let (Some(words), Some(tracked)) = (words, self.targets.get_mut(&series)) {
             tracked.words = Some(words);
         }
@@ -817,5 +900,60 @@ mod tests {
         for restart in 0..60 {
             assert_eq!(run(restart), whole, "after {restart}");
         }
+    }
+
+    #[test]
+    fn a_degraded_target_has_an_outage_of_its_own() {
+        let mut book = book(2);
+        for second in 0..5 {
+            book.result(0, START + second * SECOND, Fate::Replied, None);
+        }
+        let words = || Some("median 9 ms, 3 ms before".to_owned());
+        let began = book.degraded(0, words(), START + 10 * SECOND);
+        assert_eq!(
+            began,
+            [
+                News::State(0, State::Degraded, START + 10 * SECOND),
+                News::Began(1)
+            ]
+        );
+        let found = book.outage(1).unwrap();
+        assert_eq!((found.kind, found.end_ns()), (Kind::Degraded, None));
+        assert_eq!(found.words, "median 9 ms, 3 ms before");
+        assert_eq!(book.outage_of(0), None, "it is not down");
+
+        // It lasts, over a restart, too.
+        assert_eq!(book.degraded(0, words(), START + 70 * SECOND), []);
+        assert_eq!(book.outage(1).unwrap().duration_ns(), 60 * SECOND);
+        let (outages, targets) = book.take_changes();
+        let outages = outages.into_iter().filter_map(|(_, outage)| outage);
+        let targets = targets
+            .into_iter()
+            .filter_map(|(series, target)| Some((series, target?)));
+        let mut book = Book::restore(outages, targets);
+        book.track(1, Rule::new(SECOND, SECOND));
+
+        // A real outage ends it, and is another one.
+        let mut news = Vec::new();
+        for second in 5..100 {
+            news.extend(book.result(0, START + second * SECOND, Fate::Replied, None));
+        }
+        assert_eq!(news, []);
+        for second in 100..104 {
+            let at_ns = START + second * SECOND;
+            news.extend(book.result(
+                0,
+                at_ns,
+                Fate::Unanswered,
+                loss(Cause::Own { series: 0 }, "no reply"),
+            ));
+        }
+        assert!(news.contains(&News::Ended(1)), "{news:?}");
+        assert!(news.contains(&News::Began(2)), "{news:?}");
+        let begin_ns = book.outage(2).unwrap().begin_ns();
+        assert_eq!(begin_ns, START + 100 * SECOND);
+        assert_eq!(book.outage(1).unwrap().end_ns(), Some(begin_ns));
+        assert_eq!(book.outage(2).unwrap().kind, Kind::Outage);
+        assert_eq!(book.outages().count(), 2);
     }
 }

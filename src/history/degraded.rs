@@ -1,5 +1,5 @@
-//! PURE. Whether a target answers worse than it used to, by comparison with its own history at the same hour of
-//! earlier days.
+//! PURE. Whether a target answers worse than it used to, by comparison with its own history: at the same hour of
+//! earlier days, or for a target that is newer, in the hours before.
 //!
 //! Three rules, each with the counts that it rests on. A share of `n` probes is compared with the share that
 //! history has by the binomial distribution: the chance that so many or more arise at history's rate. The
@@ -13,8 +13,10 @@ use crate::histogram::Step;
 
 /// Probes that the present must have: one minute at 1 s.
 pub const MIN_PRESENT: u64 = 60;
-/// Probes that history must have.
-pub const MIN_HISTORY: u64 = 1000;
+/// Probes that history must have: so many that its quartiles are known to some percent.
+pub const MIN_HISTORY: u64 = 240;
+/// Probes that history must have for its 99th percentile, and for a share of lost ones.
+pub const MIN_RARE: u64 = 1000;
 /// Chance below which a share is not a coincidence.
 pub const MAX_CHANCE: f64 = 1e-9;
 /// Factor by which a percentile must have grown.
@@ -53,11 +55,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Returns the rule and the numbers in words.
-    pub fn words(&self) -> String {
+    /// Returns the rule and the numbers in words. `when`: what history is, as "at this hour of earlier days".
+    pub fn words(&self, when: &str) -> String {
         match *self {
             Reason::Median { now_ns, history_ns } => format!(
-                "median wire round trip {}, {} at this hour before (rule: more than 1.5 times, and above the \
+                "median wire round trip {}, {} {when} (rule: more than 1.5 times, and above the \
                  third quartile)",
                 milliseconds(now_ns),
                 milliseconds(history_ns)
@@ -67,14 +69,14 @@ impl Reason {
                 history_ns,
                 share,
             } => format!(
-                "99th percentile of wire round trips {}, {} at this hour before; {:.1} % are above that instead of \
+                "99th percentile of wire round trips {}, {} {when}; {:.1} % are above that instead of \
                  1 % (rule: more than 1.5 times)",
                 milliseconds(now_ns),
                 milliseconds(history_ns),
                 share * 100.0
             ),
             Reason::Loss { now, history } => format!(
-                "{:.1} % of probes lost or late, {:.2} % at this hour before (rule: more than 2 % and 3 times)",
+                "{:.1} % of probes lost or late, {:.2} % {when} (rule: more than 2 % and 3 times)",
                 now * 100.0,
                 history * 100.0
             ),
@@ -91,6 +93,9 @@ fn milliseconds(duration_ns: u64) -> String {
 pub fn compare(present: &Step, history: &Step) -> Option<Reason> {
     if present.sent() < MIN_PRESENT || history.sent() < MIN_HISTORY {
         return None;
+    }
+    if history.sent() < MIN_RARE {
+        return median(present, history);
     }
     loss(present, history)
         .or_else(|| median(present, history))
@@ -194,9 +199,11 @@ mod tests {
         let later = compare(&step(300, 0, |_| 19_000_000), &history()).unwrap();
         assert!(matches!(later, Reason::Median { .. }), "{later:?}");
         assert!(
-            later.words().starts_with("median wire round trip 1"),
+            later
+                .words("before")
+                .starts_with("median wire round trip 1"),
             "{}",
-            later.words()
+            later.words("before")
         );
         let tail = step(
             300,
@@ -206,16 +213,16 @@ mod tests {
         let tail = compare(&tail, &history()).unwrap();
         assert!(matches!(tail, Reason::Tail { .. }), "{tail:?}");
         assert!(
-            tail.words().contains("20.0 % are above"),
+            tail.words("before").contains("20.0 % are above"),
             "{}",
-            tail.words()
+            tail.words("before")
         );
         let loss = compare(&step(300, 15, |_| 10_000_000), &history()).unwrap();
         assert!(
-            loss.words()
+            loss.words("before")
                 .starts_with("5.0 % of probes lost or late, 0.04 %"),
             "{}",
-            loss.words()
+            loss.words("before")
         );
     }
 
@@ -235,7 +242,7 @@ mod tests {
         assert_eq!(compare(&step(300, 0, |_| 600_000), &fast), None);
         // Too little to compare with.
         assert_eq!(
-            compare(&step(300, 0, |_| 90_000_000), &step(999, 0, |_| 10_000_000)),
+            compare(&step(300, 0, |_| 90_000_000), &step(239, 0, |_| 10_000_000)),
             None
         );
         assert_eq!(compare(&step(59, 0, |_| 90_000_000), &history()), None);

@@ -19,6 +19,13 @@ pub enum Cause {
         /// Address of the next hop.
         next_hop: String,
     },
+    /// A next hop whose address two stations claim, or that has another's neighbor entry.
+    NextHopInDoubt {
+        /// Interface.
+        interface: String,
+        /// Address of the next hop.
+        next_hop: String,
+    },
     /// An interface is down or has no carrier.
     InterfaceDown {
         /// Interface.
@@ -151,6 +158,12 @@ impl Joiner {
         };
         joiner.shared.truncate(MAX_SHARED);
         joiner
+    }
+
+    /// Returns the number of an outage that is never joined with another.
+    pub fn alone(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
     }
 
     /// The cause of an outage that lasts was seen only now: it leaves the shared one that it was in, and joins

@@ -16,7 +16,7 @@ use std::ops::Bound;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::directory::{Append, Directory};
 use crate::store::{Error, failure};
@@ -45,7 +45,8 @@ pub struct Counters {
 pub struct Table<D: Directory> {
     directory: D,
     name: String,
-    entries: BTreeMap<String, Value>,
+    /// As text, which takes a fraction of the memory of values.
+    entries: BTreeMap<String, Box<str>>,
     file: Option<Box<dyn Append>>,
     /// Bytes of the file.
     length: u64,
@@ -57,15 +58,22 @@ pub struct Table<D: Directory> {
     counters: Counters,
 }
 
-fn line(key: &str, value: &Value) -> String {
-    let text = serde_json::json!([key, value]).to_string();
+/// What stands for no value.
+const NULL: &str = "null";
+
+/// Returns the line of a key and its value, which is JSON.
+fn line(key: &str, value: &str) -> String {
+    // A string is always one of JSON.
+    let key = serde_json::to_string(key).unwrap_or_default();
+    let text = format!("[{key},{value}]");
     format!("{:08x} {text}\n", crc32fast::hash(text.as_bytes()))
 }
 
-fn parse(line: &str) -> Option<(String, Value)> {
+fn parse(line: &str) -> Option<(String, Box<str>)> {
     let (sum, text) = line.split_once(' ')?;
     let is_whole = u32::from_str_radix(sum, 16).ok()? == crc32fast::hash(text.as_bytes());
-    is_whole.then(|| serde_json::from_str(text).ok()).flatten()
+    let parsed: (String, &RawValue) = is_whole.then(|| serde_json::from_str(text).ok())??;
+    Some((parsed.0, parsed.1.get().into()))
 }
 
 impl<D: Directory> Table<D> {
@@ -130,12 +138,12 @@ impl<D: Directory> Table<D> {
         Ok(())
     }
 
-    fn put(&mut self, key: String, value: Value) {
-        let size = |key: &str, value: &Value| line(key, value).len() as u64;
+    fn put(&mut self, key: String, value: Box<str>) {
+        let size = |key: &str, value: &str| line(key, value).len() as u64;
         if let Some(before) = self.entries.get(&key) {
             self.live = self.live.saturating_sub(size(&key, before));
         }
-        if value.is_null() {
+        if &*value == NULL {
             self.entries.remove(&key);
         } else {
             self.live += size(&key, &value);
@@ -145,7 +153,7 @@ impl<D: Directory> Table<D> {
 
     /// Returns a value; `None` if there is none, or it is of another type.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Option<T> {
-        T::deserialize(self.entries.get(key)?).ok()
+        serde_json::from_str(self.entries.get(key)?).ok()
     }
 
     /// Returns the values whose keys begin with a prefix, with the rest of the key, in the order of the keys.
@@ -154,26 +162,30 @@ impl<D: Directory> Table<D> {
         let entries = self.entries.range::<str, _>(from);
         let entries =
             entries.map_while(move |(key, value)| Some((key.strip_prefix(prefix)?, value)));
-        entries.filter_map(|(key, value)| Some((key, T::deserialize(value).ok()?)))
+        entries.filter_map(|(key, value)| Some((key, serde_json::from_str(value).ok()?)))
     }
 
     /// Sets a value. It is on disk with the next [`Table::flush`].
     pub fn set(&mut self, key: &str, value: &impl Serialize) {
         // A value of this program is one of JSON's.
-        let value = serde_json::to_value(value).unwrap_or(Value::Null);
-        if self.entries.get(key) != Some(&value) {
-            self.change(key, value);
+        let value = serde_json::to_string(value).unwrap_or(NULL.into());
+        self.set_text(key, value);
+    }
+
+    /// Sets a value that is JSON already, on one line; `null` removes it.
+    pub fn set_text(&mut self, key: &str, value: String) {
+        let known = self.entries.get(key).map_or(NULL, |known| known);
+        if known != value {
+            self.change(key, value.into());
         }
     }
 
     /// Removes a value.
     pub fn remove(&mut self, key: &str) {
-        if self.entries.contains_key(key) {
-            self.change(key, Value::Null);
-        }
+        self.set_text(key, NULL.into());
     }
 
-    fn change(&mut self, key: &str, value: Value) {
+    fn change(&mut self, key: &str, value: Box<str>) {
         if self.pending.len() < MAX_PENDING_BYTES {
             self.pending.extend_from_slice(line(key, &value).as_bytes());
         } else {

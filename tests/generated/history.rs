@@ -82,9 +82,9 @@ pub fn netsonde_historian_8() -> String {
     );
     page.head("BUGS");
     page.text(
-        "netsonded lets at most 192 probes of a run wait for a next hop that does not answer, so that they push no \
-         other packets out of the kernel's queue. With more targets behind it each is probed less often meanwhile: \
-         with some hundred targets it may be unknown instead of down, and the outage is not listed.",
+        "Targets on the link itself are a next hop each. With more than 60 of them that do not answer ARP or neighbor \
+         discovery, their return may be seen late, by 5 s for each hundred: the others are withheld (see fates in \
+         netsonde-ping(1)), since a probe that waits for an address occupies the socket of all users for 3 s.",
     );
     page.see_also(&["netsonde(1), monitors.toml(5), netsonde.toml(5), netsonded(8)"]);
     page.0

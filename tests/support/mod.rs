@@ -21,8 +21,8 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Trial};
 #[allow(unused_imports)]
 pub use needs::{
-    find, firewall, has, has_libpcap, has_users, inside, load_rules, need, need_libpcap, program,
-    report, skip, skip_here,
+    find, firewall, has, has_libpcap, has_users, inside, load_rules, need, need_libpcap, printed,
+    program, report, skip, skip_here,
 };
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;

@@ -86,10 +86,16 @@ pub fn need_libpcap() {
 
 /// Runs a program inside a host; it must succeed. The test ends as skipped where it is not installed.
 pub fn inside(host: &Host, name: &str, arguments: &[&str]) {
+    printed(host, name, arguments);
+}
+
+/// Runs a program inside a host like [`inside`]. Returns what it printed.
+pub fn printed(host: &Host, name: &str, arguments: &[&str]) -> String {
     let mut command = program(name);
     let output = host.run(|| command.args(arguments).output()).unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{name} {arguments:?}: {errors}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// Replaces a host's firewall by one chain of one table. An empty rule removes the firewall. The test ends

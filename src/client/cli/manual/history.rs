@@ -97,7 +97,14 @@ pub(super) const PAGES: &[Page] = &[
             items: &[
                 ("down", "Probes are lost: an outage lasts."),
                 ("flapping", "It goes down again and again: one outage."),
-                ("degraded", "It answers, worse than its own history."),
+                (
+                    "degraded",
+                    "It answers, worse than its own history: at the same hour of the last seven days, or of a newer \
+                     target in the 24 hours before. The median of the round trip on the wire is more than 1.5 times \
+                     as long and above the third quartile of before, the 99th percentile is, or losses are above 2% \
+                     and 3 times as many; the chance that this is coincidence is below 1e-9. Compared each minute \
+                     over the last two minutes, or as long as 120 probes take; needs 240 probes of before.",
+                ),
                 (
                     "unknown",
                     "Not measured: the host was suspended, a service did not run, the name does not resolve.",
