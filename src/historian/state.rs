@@ -167,10 +167,21 @@ struct Slot {
 
 struct Group {
     kind: Kind,
-    slots: HashMap<String, Slot>,
+    /// By address, in the order of their text.
+    slots: Vec<(String, Slot)>,
     /// Addresses in the order of netsonded's slots.
-    order: Vec<String>,
+    order: Vec<Option<usize>>,
     run: Run,
+}
+
+impl Group {
+    /// Returns the place of an address among the slots.
+    fn find(&self, address: &str) -> Option<usize> {
+        let found = self
+            .slots
+            .binary_search_by(|(known, _)| (**known).cmp(address));
+        found.ok()
+    }
 }
 
 /// Words of lost probes, of which thousands are the same when many targets have one trouble.
@@ -618,9 +629,12 @@ impl Historian {
         let mut spare = Vec::new();
         for (number, mut group) in groups {
             let all = wanted.get_mut(&group.kind);
-            let is_whole = all
-                .as_ref()
-                .is_some_and(|all| group.slots.keys().all(|address| all.contains_key(address)));
+            let is_whole = all.as_ref().is_some_and(|all| {
+                group
+                    .slots
+                    .iter()
+                    .all(|(address, _)| all.contains_key(address))
+            });
             let count = kept.entry(group.kind.clone()).or_default();
             if !is_whole || *count >= MAX_RUNS_OF_ONE_KIND {
                 continue;
@@ -628,7 +642,7 @@ impl Historian {
             *count += 1;
             if let Some(all) = all {
                 for (address, slot) in &mut group.slots {
-                    slot.series = all.remove(address).unwrap_or_default();
+                    slot.series = all.remove(&*address).unwrap_or_default();
                 }
             }
             spare.push((number, group));
@@ -701,8 +715,8 @@ impl Historian {
                 let Some(group) = self.groups.get_mut(&run) else {
                     return;
                 };
-                group.order = slots;
-                for slot in group.slots.values_mut() {
+                group.order = slots.iter().map(|address| group.find(address)).collect();
+                for (_, slot) in &mut group.slots {
                     slot.next = 1;
                     slot.rows.clear();
                 }
@@ -728,10 +742,11 @@ impl Historian {
         };
         for row in rows {
             // A further reply changes no history.
-            let slot = group.slots.get_mut(&row.target);
-            let Some(slot) = slot.filter(|_| row.duplicate != Some(true)) else {
+            let at = group.find(&row.target);
+            let Some(at) = at.filter(|_| row.duplicate != Some(true)) else {
                 continue;
             };
+            let slot = &mut group.slots[at].1;
             if row.instead_of.is_some() {
                 // Another entry says so of the probe; here is why.
                 for series in slot.series.clone() {
@@ -748,10 +763,10 @@ impl Historian {
             }
         }
         for entry in entries {
-            let address = group.order.get(entry.slot as usize);
-            let Some(slot) = address.and_then(|address| group.slots.get_mut(address)) else {
+            let Some(Some(at)) = group.order.get(entry.slot as usize) else {
                 continue;
             };
+            let slot = &mut group.slots[*at].1;
             if entry.is_revised {
                 for series in &slot.series {
                     self.revised(*series, entry);
