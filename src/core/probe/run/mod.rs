@@ -309,6 +309,8 @@ pub struct Run {
     first_unaged_serial: u64,
     /// Serials of probes that were sent but not seen on the wire.
     unsent_on_wire: Vec<u64>,
+    /// Monotonic time at which these were checked, in nanoseconds.
+    stuck_checked_ns: u64,
     /// Number of probes of which nothing has shown that they left or never will.
     unconfirmed_sends: usize,
     stopped: bool,
@@ -380,6 +382,7 @@ impl Run {
             flood_ready: true,
             first_unaged_serial: 0,
             unsent_on_wire: Vec::new(),
+            stuck_checked_ns: 0,
             unconfirmed_sends: 0,
             stopped: false,
             responder_count: 0,

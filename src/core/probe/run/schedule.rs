@@ -7,6 +7,11 @@ use super::{
 use crate::probe::fate::Fate;
 use crate::probe::identity::Identity;
 
+/// Number of stuck probes from which they are checked again at intervals, since each is looked at: thousands
+/// may be where the kernel drops all packets of a run without a word.
+const MANY_STUCK: usize = 1024;
+const RECHECK_NS: u64 = 10_000_000;
+
 impl Run {
     /// Returns whether all probes have been sent.
     pub(super) fn is_sent(&self, now_ns: u64) -> bool {
@@ -71,6 +76,10 @@ impl Run {
             }
             self.first_unaged_serial += 1;
         }
+        if self.unsent_on_wire.len() > MANY_STUCK && now_ns < self.stuck_checked_ns + RECHECK_NS {
+            return self.unsent_on_wire.len();
+        }
+        self.stuck_checked_ns = now_ns;
         let (base, probes) = (self.base, &self.probes);
         self.unsent_on_wire.retain(|serial| {
             let at = serial.checked_sub(base);
