@@ -408,15 +408,29 @@ fn many_targets_behind_a_blocked_next_hop_are_one_outage() -> Outcome {
     ip(&c, "route add local 10.9.0.0/28 dev lo");
     ip(&net.b, "route add local 10.20.0.0/23 dev lo");
     net.r.route("10.20.0.0/23", "10.1.0.2")?;
-    let service = Service::start(&net.a, &[]);
     let many = "[[monitor]]\nname = \"many\"\ntargets = [\"10.20.0.0/23\"]\ninterval = \"200ms\"\ntimeout = \"200ms\"\n\
                 [[monitor]]\nname = \"healthy\"\ntargets = [\"10.9.0.0/28\"]\ninterval = \"200ms\"\ntimeout = \"200ms\"\n";
-    let historian = Historian::start(&net.a, &service, many);
     let count = 510;
-    historian.until("Monitors", "all are up", |all| {
-        let targets = all["targets"].as_array().unwrap();
-        targets.len() == count + 14 && targets.iter().all(|target| target["state"] == "up")
-    });
+    let start = || {
+        let service = Service::start(&net.a, &[]);
+        let historian = Historian::start(&net.a, &service, many);
+        historian.until("Monitors", "all are up", |all| {
+            let targets = all["targets"].as_array().unwrap();
+            targets.len() == count + 14 && targets.iter().all(|target| target["state"] == "up")
+        });
+        (service, historian)
+    };
+    let healthy = |historian: &Historian| {
+        for number in 1..=14 {
+            let probes = history(historian, &format!("10.9.0.{number}"));
+            let points = probes["points"].as_array().unwrap();
+            assert!(points.len() > 3, "{probes:#}");
+            for point in points {
+                assert_eq!(point["sent"], point["received"], "{point:#}");
+            }
+        }
+    };
+    let (_service, historian) = start();
     let gateway = Trouble::make(
         &historian,
         "the gateway does not answer ARP",
@@ -438,14 +452,30 @@ fn many_targets_behind_a_blocked_next_hop_are_one_outage() -> Outcome {
         },
     );
     check(&historian, &[gateway, cable]);
-    for number in 1..=14 {
-        let probes = history(&historian, &format!("10.9.0.{number}"));
-        let points = probes["points"].as_array().unwrap();
-        assert!(points.len() > 3, "{probes:#}");
-        for point in points {
-            assert_eq!(point["sent"], point["received"], "{point:#}");
-        }
-    }
+    healthy(&historian);
+    drop(historian);
+
+    // The next hop is known, and nothing leaves: each probe is sent.
+    let (_service, historian) = start();
+    let filter = Trouble::make(
+        &historian,
+        "a filter behind the IP layer",
+        (
+            count,
+            "dropped_here",
+            "probes dropped on this host: accepted by the kernel, never sent on e0",
+        ),
+        &|| {
+            firewall(
+                &net.a,
+                "egress device \"e0\"",
+                "icmp type echo-request drop",
+            )
+        },
+        &|| firewall(&net.a, "egress device \"e0\"", ""),
+    );
+    check(&historian, &[filter]);
+    healthy(&historian);
     Ok(())
 }
 

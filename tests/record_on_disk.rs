@@ -357,7 +357,9 @@ fn with_history(service: &Service, history: &Path, arguments: &[&str]) -> Comman
 
 fn disk_and_memory_are_read_as_one() -> Outcome {
     let (a, b) = pair();
-    // A tenth of the packets fits into memory.
+    // NETSONDE_RECORD_SCALE=5 for more than 100,000 packets. A tenth of them fits into memory.
+    let scale = std::env::var("NETSONDE_RECORD_SCALE").map_or(1, |scale| scale.parse().unwrap());
+    let [first, second, third] = [12_000, 20_000, 21_500].map(|count: u64| count * scale);
     let config = "[recorder.budget]\nlink = \"256 KiB\"\n[recorder.retention]\nlink = 0\n";
     let directory = support::folder()?;
     let history = directory.path().join("history.sock");
@@ -367,16 +369,16 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
     assert!(wait_until(PATIENCE, || record.is_connected()));
     let other = messages::arp_request("10.0.0.77", "10.0.0.9");
     a.run(|| traffic::frames("e0", 1, None, |_, packet| packet.clone_from(&other)))?;
-    send(&a, 0..12_000, 2_000);
+    send(&a, 0..first, 2_000);
     assert!(number(&service.store("link")["evicted"]) > 2_000);
-    let written = until(&record, 12_000);
-    assert_eq!(written.numbers, (0..12_000).collect::<Vec<_>>());
+    let written = until(&record, first as usize);
+    assert_eq!(written.numbers, (0..first).collect::<Vec<_>>());
     drop((record, service));
     // Another service has another record; packets of its last moments are in memory only.
     let service = Service::with_config(&b, config, &[]);
     let record = start(&service, directory.path());
     assert!(wait_until(PATIENCE, || record.is_connected()));
-    send(&a, 12_000..20_000, 2_000);
+    send(&a, first..second, 2_000);
     let file = directory.path().join("all.pcapng");
     let live = directory.path().join("live.pcapng");
     std::thread::scope(|scope| -> Outcome {
@@ -401,14 +403,14 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
                 "1h",
                 "--follow",
                 "-c",
-                "21000",
+                &(third - 500).to_string(),
                 "-w",
                 live.to_str().unwrap(),
                 "arp",
             ];
             let mut following = with_history(&service, &history, &all).spawn()?;
             std::thread::sleep(Duration::from_secs(1));
-            send(&a, 20_000..21_500, 2_000);
+            send(&a, second..third, 2_000);
             let mut ended = None;
             wait_until(PATIENCE, || {
                 ended = following.try_wait().unwrap();
@@ -432,7 +434,7 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
     let found = read(File::open(&file)?.into());
     assert_eq!(
         found.numbers,
-        (0..20_000).collect::<Vec<_>>(),
+        (0..second).collect::<Vec<_>>(),
         "{:?}",
         found.words
     );
@@ -457,7 +459,7 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
         "{:?}",
         found.words
     );
-    assert!(found.numbers.len() > 20_000);
+    assert!(found.numbers.len() as u64 > second);
     Ok(())
 }
 
