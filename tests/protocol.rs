@@ -292,6 +292,7 @@ fn ping_types_agree() {
         interface: Some("e0".into()),
         next_hop: Some("10.0.0.1".into()),
         link: Some("is down".into()),
+        hop: Some("address conflict".into()),
         is_final: Some(true),
         ..Default::default()
     };

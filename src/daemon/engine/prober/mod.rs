@@ -470,7 +470,7 @@ impl Prober {
     /// # Errors
     /// The error of a socket.
     pub fn poll_once(&mut self, context: &PollContext<'_>) -> io::Result<Option<u64>> {
-        self.receive(context)?;
+        let may_have_more = self.receive(context)?;
         if self.runs.is_empty() {
             return Ok(None);
         }
@@ -483,7 +483,7 @@ impl Prober {
         let sent = self.send(now_ns, context)?;
         let now_ns = monotonic_ns();
         let next = self.report(now_ns);
-        if sent >= MAX_SENDS_PER_POLL {
+        if sent >= MAX_SENDS_PER_POLL || may_have_more {
             return Ok(Some(now_ns));
         }
         let earliest_ns = now_ns + if self.is_paced() { PACE_NS } else { 0 };

@@ -17,6 +17,16 @@ use netsonde_core::wire::Direction;
 /// Batches received from one socket per iteration.
 const MAX_BATCHES_PER_POLL: usize = 16;
 
+/// Receives batches until one is not full. Returns false then; true if there were too many.
+fn is_full(mut receive: impl FnMut() -> io::Result<usize>) -> io::Result<bool> {
+    for _ in 0..MAX_BATCHES_PER_POLL {
+        if receive()? < RECEIVE_BATCH {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 impl Prober {
     /// Processes sightings of probes, replies and address resolution on the wire.
     pub fn on_sightings(&mut self, sightings: &[Sighting], links: &Links) {
@@ -98,21 +108,15 @@ impl Prober {
         }
     }
 
-    /// Receives replies, errors and send timestamps from all sockets.
-    pub(super) fn receive(&mut self, context: &PollContext<'_>) -> io::Result<()> {
+    /// Receives replies, errors and send timestamps from all sockets. Returns whether there may be more:
+    /// sockets report new packets only, not those that are left.
+    pub(super) fn receive(&mut self, context: &PollContext<'_>) -> io::Result<bool> {
+        let mut may_have_more = false;
         for family in 0..self.sockets.len() {
-            for _ in 0..MAX_BATCHES_PER_POLL {
-                if self.receive_packets(family, context)? < RECEIVE_BATCH {
-                    break;
-                }
-            }
-            for _ in 0..MAX_BATCHES_PER_POLL {
-                if self.receive_stamps(family)? < RECEIVE_BATCH {
-                    break;
-                }
-            }
+            may_have_more |= is_full(|| self.receive_packets(family, context))?;
+            may_have_more |= is_full(|| self.receive_stamps(family))?;
         }
-        Ok(())
+        Ok(may_have_more)
     }
 
     /// Receives a batch of replies and errors. Returns its size.
