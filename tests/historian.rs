@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;
-use netsonde::lab::{self, BridgeOptions, Host, wait_until};
+use netsonde::lab::{self, BridgeOptions, Host, traffic, wait_until};
 use netsonde::varlink::client::Connection;
 use netsonde_core::wire::cursor::Mac;
 use nix::sys::signal::{Signal, kill};
@@ -49,6 +49,10 @@ fn main() -> ExitCode {
             (
                 "a_slower_way_is_a_degraded_target",
                 a_slower_way_is_a_degraded_target,
+            ),
+            (
+                "losses_under_load_are_told_so",
+                losses_under_load_are_told_so,
             ),
             ("packets_of_outages_are_kept", packets_of_outages_are_kept),
             (
@@ -284,6 +288,46 @@ fn a_slower_way_is_a_degraded_target() -> Outcome {
     let all = outages();
     assert_eq!(all.as_array().unwrap().len(), 1, "{all:#}");
     assert!(all[0]["end"].is_string(), "{all:#}");
+    Ok(())
+}
+
+/// Probes are lost in the seconds only in which the link carries much. It takes minutes, so it runs with
+/// NETSONDE_LONG=1 only.
+fn losses_under_load_are_told_so() -> Outcome {
+    if std::env::var_os("NETSONDE_LONG").is_none() {
+        skip_here("it takes two minutes: set NETSONDE_LONG=1");
+    }
+    let (a, b) = (Host::new("a")?, Host::new("b")?);
+    let wire = Wire::new(&a, "e0", &b, "e0")?;
+    a.address("e0", "10.0.0.2/24")?;
+    b.address("e0", "10.0.0.1/24")?;
+    let service = Service::start(&a, &[]);
+    let near = "[[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n";
+    let historian = Historian::start(&a, &service, near);
+    historian.until_state("10.0.0.1", "up");
+    let from = "10.0.0.2".parse()?;
+    let to = "10.0.0.1:9".parse()?;
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_secs(12));
+        wire.a_to_b(|way| way.drop = Some(Box::new(|_| true)));
+        a.run(|| {
+            traffic::numbered_frames(
+                "e0",
+                b.mac("e0").unwrap(),
+                (from, to),
+                20_000,
+                1_000,
+                Some(20_000),
+            )
+        })?;
+        wire.a_to_b(|way| way.drop = None);
+    }
+    historian.until("Outages", "the load is compared", |all| {
+        let outages = all["outages"].as_array().unwrap();
+        let words = outages.iter().filter_map(|outage| outage["load"].as_str());
+        let found = words.filter(|words| words.contains("in each of which e0 carried at least 1"));
+        found.inspect(|words| println!("{words}")).count() > 0
+    });
     Ok(())
 }
 

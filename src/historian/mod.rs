@@ -9,7 +9,8 @@
 //! | `cause` | what was seen of a lost probe, as a cause |
 //! | `clock` | whether the host was suspended or its clock set |
 //! | `disk` | the thread that owns what is on disk |
-//! | `events` | the thread that follows netsonded's event log
+//! | `events` | the thread that follows netsonded's event log |
+//! | `load` | the thread that asks for the load of interfaces |
 //! | `record` | the record on disk, what is kept, and the evidence of outages |
 //! | `service` | the methods of `io.netsonde.History` |
 //!
@@ -21,6 +22,7 @@ mod cause;
 mod clock;
 mod disk;
 mod events;
+mod load;
 pub mod record;
 mod run;
 mod service;
@@ -141,6 +143,8 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
         .build();
     let runtime = runtime.map_err(|error| one(format!("cannot start: {}", reason(&error))))?;
     let (reports, reported) = mpsc::channel(REPORTS);
+    let asking = load::follow(&args.socket, reports.clone());
+    asking.map_err(|error| one(format!("cannot start: {}", reason(&error))))?;
     let (to, mut logged) = mpsc::channel(REPORTS);
     let last_ns = table.get::<u64>(state::LAST_EVENT).unwrap_or(0);
     let following = events::follow(&args.socket, last_ns, to);

@@ -49,6 +49,8 @@ pub enum Report {
         /// Fates.
         entries: Vec<Entry>,
     },
+    /// Bytes that each interface has carried until now.
+    Load(Vec<(String, u64)>),
     /// There is no service, or it refused.
     Away {
         /// Number of the run.

@@ -302,6 +302,7 @@ impl Historian {
             cause: cause::name(&outage.cause).into(),
             words,
             flapping: (outage.times() > 1).then(|| outage.times().into()),
+            load: outage.load.clone(),
             recurrence: self.recurrence(outage),
             evidence: (outage.evidence).and_then(|pin| self.record.evidences().evidence(pin)),
             ..reply::Outage::default()

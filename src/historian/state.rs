@@ -15,6 +15,7 @@ use netsonde_core::protocol::ping::{Options, Probe};
 use netsonde_history::book::{Book, Kind as OutageKind, Loss, News, Outage, Tracked};
 use netsonde_history::chunk::{Entry, Gap, GapReason, Probe as Stored};
 use netsonde_history::disk::Disk;
+use netsonde_history::load::Loads;
 use netsonde_history::shared::Cause;
 use netsonde_history::state::{Hold, Rule, State, is_lost};
 use netsonde_history::store::MAX_SERIES;
@@ -35,6 +36,10 @@ const MAX_RUNS_OF_ONE_KIND: usize = 4;
 /// Time in nanoseconds behind its time limit for which a late reply changes the fate of a probe in the store.
 /// With the second of a batch and the 5 s of the journal, a power cut loses at most ten.
 const REVISION_NS: u64 = 3_000_000_000;
+/// Targets of an outage up to which its losses are compared with the load of interfaces, and outages that are looked
+/// through each minute for those that last.
+const MAX_COMPARED: usize = 16;
+const MAX_LASTING: usize = 256;
 /// Interval in nanoseconds of writing outages that only have more lost probes: one of 10,000 targets takes 3 MB. After a
 /// kill they are counted again from the states of the targets.
 const GROWN_NS: u64 = 60_000_000_000;
@@ -92,6 +97,8 @@ pub struct Target {
     gap: Option<GapReason>,
     /// Send times and words of the last lost probes.
     pub words: Vec<(u64, Rc<str>)>,
+    /// Send time of the first lost probe of each second with any, the latest last.
+    lost: VecDeque<u64>,
     /// Results that are not in the store yet, because the first of them may still change: until when.
     held: VecDeque<(u64, Line)>,
 }
@@ -254,6 +261,7 @@ pub struct Historian {
     next_series: u32,
     groups: BTreeMap<u64, Group>,
     words: Words,
+    loads: Loads,
     /// Time in nanoseconds since 1970 at which growing outages were written.
     grown_ns: u64,
     next_run: u64,
@@ -316,6 +324,7 @@ impl Historian {
             keys,
             groups: BTreeMap::new(),
             words: Words::default(),
+            loads: Loads::default(),
             grown_ns: 0,
             next_run: 1,
             reports,
@@ -445,6 +454,7 @@ impl Historian {
                 last_ns,
                 gap: Some(GapReason::Stopped),
                 words: Vec::new(),
+                lost: VecDeque::new(),
                 held: VecDeque::new(),
             };
             self.targets.insert(number, target);
@@ -731,6 +741,7 @@ impl Historian {
                 }
             }
             Report::Fates { run, rows, entries } => self.fates(run, rows, &entries),
+            Report::Load(interfaces) => self.loaded(interfaces),
         }
         self.store();
     }
@@ -865,6 +876,17 @@ impl Historian {
                 target.words.remove(0);
             }
             target.words.push((probe.sent_ns, words));
+            let second = probe.sent_ns / 1_000_000_000;
+            if target
+                .lost
+                .back()
+                .is_none_or(|at| at / 1_000_000_000 != second)
+            {
+                if target.lost.len() >= MAX_WORDS {
+                    target.lost.pop_front();
+                }
+                target.lost.push_back(probe.sent_ns);
+            }
         }
         let until_ns = match probe.fate.may_change() {
             true => probe.sent_ns + kind.timeout_ns + REVISION_NS,
@@ -949,6 +971,11 @@ impl Historian {
         let now_ns = wall_ns();
         if now_ns.abs_diff(self.grown_ns) >= GROWN_NS {
             self.grown_ns = now_ns;
+            let lasting = self.book.outages().rev().take(MAX_LASTING);
+            let lasting = lasting.filter(|outage| outage.end_ns().is_none());
+            for id in lasting.map(|outage| outage.id).collect::<Vec<_>>() {
+                self.compare_load(id);
+            }
             self.book.mark_grown();
         }
         let (outages, targets) = self.book.take_changes();
@@ -990,6 +1017,7 @@ impl Historian {
                 }
                 // The log has its own events about these.
                 News::Began(id) | News::Ended(id) if self.is_degraded(id) => {
+                    self.compare_load(id);
                     let _ = self.told.send(Told::Outage(id));
                 }
                 News::Began(id) => {
@@ -997,6 +1025,7 @@ impl Historian {
                     self.unlogged.insert(id);
                 }
                 News::Ended(id) => {
+                    self.compare_load(id);
                     let _ = self.told.send(Told::Outage(id));
                     self.log_begins();
                     self.log_outage(id, "outage_ended", "ended");
@@ -1007,6 +1036,32 @@ impl Historian {
                 News::Suspect(series, sent_ns) => self.pin(series, sent_ns),
                 News::Cleared(series) => self.unpin(series),
             }
+        }
+    }
+
+    /// Compares the last losses of an outage with the load of interfaces. What has a cause of this host or its link
+    /// is not compared, nor are those of many targets.
+    fn compare_load(&mut self, id: u64) {
+        let Some(outage) = self.book.outage(id) else {
+            return;
+        };
+        let is_open = matches!(outage.cause, Cause::Own { .. } | Cause::DroppedHere { .. });
+        if !is_open || outage.members.len() > MAX_COMPARED {
+            return;
+        }
+        let targets = outage.members.keys();
+        let lost = targets.filter_map(|series| Some(&self.targets.get(series)?.lost));
+        let lost: Vec<u64> = lost.flatten().copied().collect();
+        if let Some(words) = self.loads.explain(&lost) {
+            self.book.set_load(id, words);
+        }
+    }
+
+    /// Takes the number of bytes that each interface has carried until now.
+    fn loaded(&mut self, interfaces: Vec<(String, u64)>) {
+        let now_ns = wall_ns();
+        for (name, bytes) in interfaces {
+            self.loads.add(&name, now_ns, bytes);
         }
     }
 

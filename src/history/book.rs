@@ -71,6 +71,9 @@ pub struct Outage {
     /// Number of the packets that show its begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<u64>,
+    /// What its losses have to do with the load of an interface, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<String>,
     /// The outage that this one turned out to be a part of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub part_of: Option<u64>,
@@ -87,6 +90,7 @@ impl Outage {
             members: BTreeMap::new(),
             left_out: 0,
             evidence,
+            load: None,
             part_of: None,
         }
     }
@@ -308,6 +312,16 @@ impl Book {
         let targets = std::mem::take(&mut self.changed_targets).into_iter();
         let targets = targets.map(|series| (series, self.targets.get(&series).cloned()));
         (outages.collect(), targets.collect())
+    }
+
+    /// Says what the losses of an outage have to do with the load of an interface.
+    pub fn set_load(&mut self, id: u64, words: String) {
+        if let Some(known) = self.outages.get_mut(&id)
+            && known.load.as_ref() != Some(&words)
+        {
+            known.load = Some(words);
+            self.changed_outages.insert(id);
+        }
     }
 
     /// Marks outages as changed of which only numbers have changed.

@@ -13,6 +13,7 @@
 //! | [`directory`], [`disk`] | the directory of a store, as a trait and as a directory of the file system |
 //! | [`state`] | state of a target; begin and end of its outages |
 //! | [`degraded`] | comparison of a target with its own history |
+//! | [`load`] | losses that come only while an interface carries much |
 //! | [`book`] | all targets and their outages, and what is told of them |
 //! | [`shared`] | outages with one cause as one outage |
 //! | [`recurrence`] | outages that recur, and the chance that this is a coincidence |
@@ -28,6 +29,7 @@ pub mod directory;
 pub mod disk;
 mod entropy;
 pub mod histogram;
+pub mod load;
 #[cfg(test)]
 mod memory;
 pub mod packets;
