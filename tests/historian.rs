@@ -26,6 +26,7 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 const INTERVAL_NS: u64 = 100_000_000;
 const MONITORS: &str = "[[monitor]]\nname = \"far\"\ntargets = [\"10.9.0.0/28\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n\
                         [[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n";
+const NEAR: &str = "[[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n";
 
 fn main() -> ExitCode {
     support::main_with(
@@ -180,6 +181,14 @@ fn ip(host: &Host, words: &str) {
     inside(host, "ip", &words);
 }
 
+/// Waits until all targets of [`MONITORS`] are up.
+fn until_all_are_up(historian: &Historian) {
+    for number in 1..=14 {
+        historian.until_state(&format!("10.9.0.{number}"), "up");
+    }
+    historian.until_state("10.0.0.1", "up");
+}
+
 /// Exactly these outages are listed, each from its begin to its end.
 fn check(historian: &Historian, troubles: &[Trouble]) -> Vec<Value> {
     let all = historian.call("Outages", &json!({}));
@@ -232,10 +241,7 @@ fn a_cable_is_one_outage_of_all_targets() -> Outcome {
     let net = network()?;
     let service = Service::start(&net.a, &[]);
     let historian = Historian::start(&net.a, &service, MONITORS);
-    for number in 1..=14 {
-        historian.until_state(&format!("10.9.0.{number}"), "up");
-    }
-    historian.until_state("10.0.0.1", "up");
+    until_all_are_up(&historian);
     let cable = Trouble::make(
         &historian,
         "the cable of this host",
@@ -265,8 +271,7 @@ fn a_slower_way_is_a_degraded_target() -> Outcome {
     };
     delay(2);
     let service = Service::start(&a, &[]);
-    let near = "[[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n";
-    let historian = Historian::start(&a, &service, near);
+    let historian = Historian::start(&a, &service, NEAR);
     historian.until_state("10.0.0.1", "up");
     std::thread::sleep(Duration::from_secs(60));
     let before = now();
@@ -302,8 +307,7 @@ fn losses_under_load_are_told_so() -> Outcome {
     a.address("e0", "10.0.0.2/24")?;
     b.address("e0", "10.0.0.1/24")?;
     let service = Service::start(&a, &[]);
-    let near = "[[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n";
-    let historian = Historian::start(&a, &service, near);
+    let historian = Historian::start(&a, &service, NEAR);
     historian.until_state("10.0.0.1", "up");
     let from = "10.0.0.2".parse()?;
     let to = "10.0.0.1:9".parse()?;
@@ -373,10 +377,7 @@ fn faults_of_host_and_link_are_one_outage_each() -> Outcome {
     let trouble = |name, targets, cause, words, begin: &dyn Fn(), end: &dyn Fn()| {
         let service = Service::start(&a, &[]);
         let historian = Historian::start(&a, &service, MONITORS);
-        for number in 1..=14 {
-            historian.until_state(&format!("10.9.0.{number}"), "up");
-        }
-        historian.until_state("10.0.0.1", "up");
+        until_all_are_up(&historian);
         let expected = (targets, cause, words);
         check(
             &historian,
@@ -527,10 +528,7 @@ fn outages_are_listed_as_they_were() -> Outcome {
     let net = network()?;
     let service = Service::start(&net.a, &[]);
     let historian = Historian::start(&net.a, &service, MONITORS);
-    for number in 1..=14 {
-        historian.until_state(&format!("10.9.0.{number}"), "up");
-    }
-    historian.until_state("10.0.0.1", "up");
+    until_all_are_up(&historian);
     let mut troubles = Vec::new();
     let mut trouble = |name, targets, cause, words, begin: &dyn Fn(), end: &dyn Fn()| {
         troubles.push(Trouble::make(

@@ -12,7 +12,7 @@ use netsonde_history::chunk::Entry;
 use netsonde_history::disk::Disk;
 use netsonde_history::packets::Packets;
 use netsonde_history::store::{Compaction, Counters, Error, Options, Store};
-use netsonde_history::table::Table;
+use netsonde_history::table::{Table, json};
 use serde::Serialize;
 
 use crate::linux::wall_ns;
@@ -255,7 +255,7 @@ fn work(shared: &Shared, all: &mut Opened) {
             all.store.push(*series, *interval_ns, entry);
         }
         for (key, value) in changes {
-            all.table.set_text(&key, value);
+            all.table.set(&key, value);
         }
         if let Some(query) = query {
             query(all);
@@ -312,8 +312,7 @@ impl Keeper {
 
     /// Sets a value of the table; `None` removes it.
     pub fn set(&self, key: String, value: Option<&impl Serialize>) {
-        // A value of this program is one of JSON's.
-        let value = serde_json::to_string(&value).unwrap_or("null".into());
+        let value = json(&value);
         // By key, so that a disk that does not answer costs one value of each.
         lock(&self.shared.waiting).changes.insert(key, value);
     }

@@ -20,15 +20,29 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub fn follow(socket: &Path, since_ns: u64, to: Sender<(u64, Event)>) -> std::io::Result<()> {
     let socket = PathBuf::from(socket);
     let mut since_ns = since_ns;
+    keep_reading("events", to, move |to| read(&socket, &mut since_ns, to))
+}
+
+/// Starts a thread that reads from netsonded, with another connection when one breaks, until its receiver is
+/// gone.
+///
+/// # Errors
+///
+/// No thread is left.
+pub(super) fn keep_reading<T: Send + 'static>(
+    name: &str,
+    to: Sender<T>,
+    mut read: impl FnMut(&Sender<T>) -> Result<(), Error> + Send + 'static,
+) -> std::io::Result<()> {
     let run = move || {
         while !to.is_closed() {
             // Why there is no service is told by the runs.
-            let _ = read(&socket, &mut since_ns, &to);
+            let _ = read(&to);
             std::thread::sleep(PAUSE);
         }
     };
     std::thread::Builder::new()
-        .name("events".into())
+        .name(name.into())
         .stack_size(256 << 10)
         .spawn(run)
         .map(|_| ())

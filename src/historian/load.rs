@@ -6,11 +6,10 @@ use std::time::{Duration, Instant};
 use netsonde_core::protocol::service::Interfaces;
 use tokio::sync::mpsc::Sender;
 
+use super::events::keep_reading;
 use super::run::Report;
 use crate::varlink::client::{Connection, Error};
 
-/// Pause before another connection.
-const PAUSE: Duration = Duration::from_secs(5);
 /// Interval of questions: losses in bursts are seconds apart.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -21,18 +20,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// No thread is left.
 pub fn follow(socket: &Path, to: Sender<Report>) -> std::io::Result<()> {
     let socket = PathBuf::from(socket);
-    let run = move || {
-        while !to.is_closed() {
-            // Why there is no service is told by the runs.
-            let _ = read(&socket, &to);
-            std::thread::sleep(PAUSE);
-        }
-    };
-    std::thread::Builder::new()
-        .name("load".into())
-        .stack_size(256 << 10)
-        .spawn(run)
-        .map(|_| ())
+    keep_reading("load", to, move |to| read(&socket, to))
 }
 
 fn read(socket: &Path, to: &Sender<Report>) -> Result<(), Error> {

@@ -790,11 +790,11 @@ impl Historian {
             while (slot.rows.front()).is_some_and(|(sequence, _)| *sequence < entry.sequence) {
                 slot.rows.pop_front();
             }
-            let is_its = |(sequence, _): &&(u32, Loss)| *sequence == entry.sequence;
-            let loss = match slot.rows.front().filter(is_its) {
-                Some(_) => slot.rows.pop_front().map(|(_, loss)| loss),
-                None => None,
+            let loss = match slot.rows.front() {
+                Some((sequence, _)) if *sequence == entry.sequence => slot.rows.pop_front(),
+                _ => None,
             };
+            let loss = loss.map(|(_, loss)| loss);
             for series in &slot.series {
                 let mut loss = loss.clone();
                 if let Some(Loss {

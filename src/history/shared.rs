@@ -221,19 +221,19 @@ impl Joiner {
             }
             return Joined::Added(shared.id);
         }
-        self.last_id += 1;
+        let id = self.alone();
         self.forget(begin_ns);
         if self.shared.len() >= MAX_SHARED {
             self.overflowed += 1;
-            return Joined::Began(self.last_id);
+            return Joined::Began(id);
         }
         self.shared.push(Shared {
-            id: self.last_id,
+            id,
             cause,
             targets: [(series, member)].into(),
             unlisted: 0,
         });
-        Joined::Began(self.last_id)
+        Joined::Began(id)
     }
 
     /// The outage of a series with a number ended. `None` if it is not known here.

@@ -61,12 +61,22 @@ pub struct Table<D: Directory> {
 /// What stands for no value.
 const NULL: &str = "null";
 
+/// Returns a value as JSON on one line.
+pub fn json(value: &(impl Serialize + ?Sized)) -> String {
+    // A value of this program is one of JSON's.
+    serde_json::to_string(value).unwrap_or(NULL.into())
+}
+
 /// Returns the line of a key and its value, which is JSON.
 fn line(key: &str, value: &str) -> String {
-    // A string is always one of JSON.
-    let key = serde_json::to_string(key).unwrap_or_default();
-    let text = format!("[{key},{value}]");
+    let text = format!("[{},{value}]", json(key));
     format!("{:08x} {text}\n", crc32fast::hash(text.as_bytes()))
+}
+
+/// Returns the length of this line in bytes.
+fn line_length(key: &str, value: &str) -> u64 {
+    const AROUND: usize = "00000000 [,]\n".len();
+    (AROUND + json(key).len() + value.len()) as u64
 }
 
 fn parse(line: &str) -> Option<(String, Box<str>)> {
@@ -139,14 +149,13 @@ impl<D: Directory> Table<D> {
     }
 
     fn put(&mut self, key: String, value: Box<str>) {
-        let size = |key: &str, value: &str| line(key, value).len() as u64;
         if let Some(before) = self.entries.get(&key) {
-            self.live = self.live.saturating_sub(size(&key, before));
+            self.live = self.live.saturating_sub(line_length(&key, before));
         }
         if &*value == NULL {
             self.entries.remove(&key);
         } else {
-            self.live += size(&key, &value);
+            self.live += line_length(&key, &value);
             self.entries.insert(key, value);
         }
     }
@@ -165,24 +174,12 @@ impl<D: Directory> Table<D> {
         entries.filter_map(|(key, value)| Some((key, serde_json::from_str(value).ok()?)))
     }
 
-    /// Sets a value. It is on disk with the next [`Table::flush`].
-    pub fn set(&mut self, key: &str, value: &impl Serialize) {
-        // A value of this program is one of JSON's.
-        let value = serde_json::to_string(value).unwrap_or(NULL.into());
-        self.set_text(key, value);
-    }
-
-    /// Sets a value that is JSON already, on one line; `null` removes it.
-    pub fn set_text(&mut self, key: &str, value: String) {
+    /// Sets a value, made by [`json`]; `null` removes it. It is on disk with the next [`Table::flush`].
+    pub fn set(&mut self, key: &str, value: String) {
         let known = self.entries.get(key).map_or(NULL, |known| known);
         if known != value {
             self.change(key, value.into());
         }
-    }
-
-    /// Removes a value.
-    pub fn remove(&mut self, key: &str) {
-        self.set_text(key, NULL.into());
     }
 
     fn change(&mut self, key: &str, value: Box<str>) {
@@ -288,12 +285,12 @@ mod tests {
     fn the_last_value_of_a_key_counts_also_after_opening_again() {
         let disk = Memory::default();
         let mut table = open(&disk);
-        table.set("n/1", &1);
-        table.set("n/2", &2);
-        table.set("m/1", &"x");
+        table.set("n/1", json(&1));
+        table.set("n/2", json(&2));
+        table.set("m/1", json(&"x"));
         table.flush().unwrap();
-        table.set("n/1", &3);
-        table.remove("n/2");
+        table.set("n/1", json(&3));
+        table.set("n/2", NULL.into());
         table.flush().unwrap();
         for table in [table, open(&disk.copy())] {
             assert_eq!(numbers(&table), [("1".to_owned(), 3)]);
@@ -308,7 +305,7 @@ mod tests {
         let disk = Memory::default();
         let mut table = open(&disk);
         for n in 0..50u64 {
-            table.set(&format!("n/{n:02}"), &n);
+            table.set(&format!("n/{n:02}"), json(&n));
             table.flush().unwrap();
         }
         let bytes = disk.0.borrow().files[NAME].bytes.clone();
@@ -330,7 +327,7 @@ mod tests {
                 "{at}: {kept}"
             );
             // What comes next is not lost behind it.
-            table.set("n/99", &99);
+            table.set("n/99", json(&99));
             table.flush().unwrap();
             assert_eq!(numbers(&open(&cut)).len(), kept + 1, "{at}");
             let flipped = disk.copy();
@@ -345,10 +342,10 @@ mod tests {
     fn what_a_disk_refuses_is_written_later() {
         let disk = Memory::default();
         let mut table = open(&disk);
-        table.set("n/1", &1);
+        table.set("n/1", json(&1));
         table.flush().unwrap();
         disk.0.borrow_mut().room = Some(5);
-        table.set("n/2", &2);
+        table.set("n/2", json(&2));
         assert!(table.flush().is_err());
         assert!(table.flush().is_err());
         assert_eq!(numbers(&open(&disk.copy())).len(), 1);
@@ -367,7 +364,7 @@ mod tests {
             let mut flushed = 0;
             for n in 1..=20u64 {
                 // Longer than all others together, so that the file is written anew at times.
-                table.set("n/1", &n);
+                table.set("n/1", json(&n));
                 table.is_stale |= n % 7 == 0;
                 if table.flush().is_ok() {
                     flushed = n;
@@ -387,7 +384,7 @@ mod tests {
         let mut table = open(&disk);
         let text = "x".repeat(1000);
         for n in 0..5000u64 {
-            table.set("n/1", &format!("{text}{n}"));
+            table.set("n/1", json(&format!("{text}{n}")));
             table.flush().unwrap();
         }
         assert!(table.bytes() < 2 << 20, "{}", table.bytes());

@@ -46,6 +46,13 @@ pub struct Route {
     pub table: u32,
 }
 
+impl Route {
+    /// Returns the next hop on the way to a target: the gateway, or the target itself.
+    pub fn next_hop(&self, target: IpAddr) -> IpAddr {
+        self.gateway.unwrap_or(target)
+    }
+}
+
 /// What a route is looked up for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RouteQuery {

@@ -29,9 +29,9 @@ struct Report {
 }
 
 /// Runs `netsonde status`.
-pub fn status(global: &Global, socket: &Path, socket_of_historian: &Path) -> Result<u8, Failure> {
+pub fn status(global: &Global, socket: &Path, history: &Path) -> Result<u8, Failure> {
     let service: Status = ask(socket, "io.netsonde.Service.Status")?;
-    let answer = historian::status(socket_of_historian);
+    let answer = historian::status(history);
     let report = Report {
         service,
         silent: answer.as_ref().err().map(ToString::to_string),

@@ -73,19 +73,12 @@ mod tests {
             is_group: false,
         });
         let settings = Settings {
-            count: None,
             interval_ns: 0,
             timeout_ns: 1,
-            deadline_ns: None,
             size,
-            pattern: vec![],
-            flood: false,
             rate: 1_000_000_000,
-            spread: false,
             quiet: true,
-            packed: false,
-            stamped: false,
-            is_evidence: false,
+            ..Settings::of_test()
         };
         Run::new(1, 7, settings, targets.collect(), 0)
     }

@@ -137,18 +137,7 @@ mod tests {
     fn settings(count: Option<u32>) -> Settings {
         Settings {
             count,
-            interval_ns: 1_000_000_000,
-            timeout_ns: 1_000_000_000,
-            deadline_ns: None,
-            size: 56,
-            pattern: vec![],
-            flood: false,
-            rate: 10_000,
-            spread: false,
-            quiet: false,
-            packed: false,
-            stamped: false,
-            is_evidence: false,
+            ..Settings::of_test()
         }
     }
 

@@ -112,6 +112,28 @@ pub struct Settings {
     pub is_evidence: bool,
 }
 
+#[cfg(test)]
+impl Settings {
+    /// Options of a run of tests: without an end, each second.
+    fn of_test() -> Settings {
+        Settings {
+            count: None,
+            interval_ns: 1_000_000_000,
+            timeout_ns: 1_000_000_000,
+            deadline_ns: None,
+            size: 56,
+            pattern: vec![],
+            flood: false,
+            rate: 10_000,
+            spread: false,
+            quiet: false,
+            packed: false,
+            stamped: false,
+            is_evidence: false,
+        }
+    }
+}
+
 /// Target of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {

@@ -186,19 +186,10 @@ mod tests {
             is_group: false,
         });
         let settings = Settings {
-            count: None,
-            interval_ns: SECOND,
-            timeout_ns: SECOND,
-            deadline_ns: None,
-            size: 56,
-            pattern: vec![],
-            flood: false,
-            rate: 10_000,
             spread: true,
             quiet: true,
             packed: true,
-            stamped: false,
-            is_evidence: false,
+            ..Settings::of_test()
         };
         Run::new(1, 7, settings, targets.collect(), 0)
     }

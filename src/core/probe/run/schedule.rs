@@ -224,18 +224,8 @@ mod tests {
         };
         let settings = Settings {
             count: Some(1),
-            interval_ns: SECOND,
-            timeout_ns: SECOND,
-            deadline_ns: None,
-            size: 56,
-            pattern: vec![],
-            flood: false,
-            rate: 10_000,
-            spread: false,
-            quiet: false,
             packed: true,
-            stamped: false,
-            is_evidence: false,
+            ..Settings::of_test()
         };
         let sent = MAX_STUCK_PROBES as u32;
         let mut run = Run::new(1, 7, settings, (1..=sent + 2).map(target).collect(), 0);

@@ -38,6 +38,14 @@ pub struct SendOptions {
 }
 
 impl SendOptions {
+    /// Returns the options for a target whose scope, if it is not 0, is the outgoing interface.
+    pub fn to(self, scope: u32) -> SendOptions {
+        match scope {
+            0 => self,
+            ifindex => SendOptions { ifindex, ..self },
+        }
+    }
+
     /// Returns the lookup of the route that a packet with these options takes.
     pub fn query(&self) -> RouteQuery {
         RouteQuery {

@@ -118,11 +118,8 @@ impl Causes {
         options: &SocketOptions,
         size: usize,
     ) -> String {
-        let mut query = options.send.query();
+        let mut query = options.send.to(target.scope).query();
         query.echo_of_user = Some(self.user);
-        if target.scope != 0 {
-            query.ifindex = target.scope;
-        }
         let address = target.address;
         let key = (address, query.ifindex, query.source, query.tos, size, errno);
         let now_ns = monotonic_ns();

@@ -19,40 +19,11 @@ const MAX_JUDGED_PER_POLL: usize = 256;
 const MAX_ROUTES: usize = 16_384;
 /// Time for which a cached route is used, in nanoseconds.
 const ROUTE_NS: u64 = 1_000_000_000;
-const SECOND_NS: u64 = 1_000_000_000;
 /// Targets per second of whose silence the cause is sought: each takes a netlink query of about 10 us.
 pub(super) const MAX_SILENCES_PER_SECOND: u32 = 1024;
 /// Next hops per second that are looked at for it: each takes another query, and a look through the addresses
 /// of its link, together at most a third of a millisecond.
 pub(super) const MAX_SILENT_HOPS_PER_SECOND: u32 = 64;
-
-/// How often something may still be done in the current second.
-pub(super) struct Budget {
-    per_second: u32,
-    /// Start of the second on the monotonic clock, in nanoseconds.
-    second_ns: u64,
-    left: u32,
-}
-
-impl Budget {
-    pub(super) fn new(per_second: u32) -> Budget {
-        Budget {
-            per_second,
-            second_ns: 0,
-            left: 0,
-        }
-    }
-
-    /// Takes one; returns whether there was one.
-    fn take(&mut self, now_ns: u64) -> bool {
-        if now_ns >= self.second_ns + SECOND_NS {
-            (self.second_ns, self.left) = (now_ns, self.per_second);
-        }
-        let has_one = self.left > 0;
-        self.left -= u32::from(has_one);
-        has_one
-    }
-}
 
 impl Prober {
     /// Reports probes that are complete, and decides on those that are overdue.
@@ -119,11 +90,8 @@ impl Prober {
         let Some(active) = self.runs.get(&number) else {
             return host;
         };
-        let mut options = active.options.send;
+        let options = active.options.send.to(target.scope);
         if facts.out.is_some() && facts.back.is_none() && facts.fragments.is_none() {
-            if target.scope != 0 {
-                options.ifindex = target.scope;
-            }
             if !target.is_group {
                 self.explain_silence(&mut host, target.address, &options, now_ns, context);
             }
@@ -133,9 +101,6 @@ impl Prober {
             self.sample_counters(now_ns, context);
         }
         (host.moved, host.ring_drops, host.socket_drops) = self.counters.increases(sent_ns);
-        if target.scope != 0 {
-            options.ifindex = target.scope;
-        }
         let Some(route) = self.cached_route(target.address, &options, ROUTE_NS, now_ns) else {
             host.interface = "any interface".into();
             return host;
@@ -145,7 +110,7 @@ impl Prober {
         let link = context.links.get(route.ifindex);
         host.link_problem = link.and_then(KernelLink::problem);
         if matches!(route.kind, RouteType::Unicast) && facts.out.is_none() {
-            let next_hop = route.gateway.unwrap_or(target.address);
+            let next_hop = route.next_hop(target.address);
             host.next_hop = Some(next_hop);
             host.asked = self.resolutions.solicitations(route.ifindex, next_hop);
             if !facts.scheduled {
@@ -173,7 +138,7 @@ impl Prober {
         let Some(route) = self.cached_route(target, options, ROUTE_NS, now_ns) else {
             return;
         };
-        let key = (route.ifindex, route.gateway.unwrap_or(target));
+        let key = (route.ifindex, route.next_hop(target));
         if let Some((at_ns, known)) = self.silences.get(&key)
             && now_ns < at_ns + ROUTE_NS
         {

@@ -40,7 +40,6 @@ pub use batch::SendOptions;
 use batch::{ReceiveBatch, SendBatch};
 use cause::Causes;
 use host::{Counters, Host};
-use judge::Budget;
 use rate::{Rates, Sender, Waits};
 use send::StampIds;
 use withhold::Hop;
@@ -52,6 +51,7 @@ use crate::varlink::server::user::User;
 use netsonde_core::config;
 use netsonde_core::events::ProbeLoss;
 use netsonde_core::neighbors::Neighbors;
+use netsonde_core::probe::bucket::TokenBucket;
 use netsonde_core::probe::fragments::MAX_DATAGRAMS;
 use netsonde_core::probe::identity::TOKEN;
 use netsonde_core::probe::run::{MAX_EVENTS, MAX_STUCK_PROBES};
@@ -210,8 +210,8 @@ pub struct Prober {
     /// State of the host around unanswered probes, by interface and next hop, with the time of the query.
     silences: HashMap<(u32, IpAddr), (u64, HostContext)>,
     /// How many routes of unanswered probes may be queried, and how many of their next hops.
-    silent_routes: Budget,
-    silent_hops: Budget,
+    silent_routes: TokenBucket,
+    silent_hops: TokenBucket,
     /// Replies received at the sockets since the map was last drained: by interface index, ICMP and
     /// ICMPv6.
     pub heard: HashMap<u32, [u64; 2]>,
@@ -220,6 +220,11 @@ pub struct Prober {
     /// Tokens of probes that were not simply answered in time, since the list was last cleared.
     pub notable: Vec<[u8; TOKEN]>,
     evidence_ids: Vec<u16>,
+}
+
+/// Returns a bucket that holds what it gets in a second.
+fn of_a_second(rate: u32) -> TokenBucket {
+    TokenBucket::with_depth(rate.into(), rate.into(), monotonic_ns())
 }
 
 /// Reads both clocks at one moment: wall, monotonic. Retried if a reading was interrupted for more than
@@ -306,8 +311,8 @@ impl Prober {
             routes: HashMap::new(),
             hops: HashMap::new(),
             silences: HashMap::new(),
-            silent_routes: Budget::new(judge::MAX_SILENCES_PER_SECOND),
-            silent_hops: Budget::new(judge::MAX_SILENT_HOPS_PER_SECOND),
+            silent_routes: of_a_second(judge::MAX_SILENCES_PER_SECOND),
+            silent_hops: of_a_second(judge::MAX_SILENT_HOPS_PER_SECOND),
             heard: HashMap::new(),
             losses: Vec::new(),
             notable: Vec::new(),

@@ -76,39 +76,32 @@ impl Prober {
         if stuck < MAX_STUCK_PROBES {
             return (0, max);
         }
-        let max_withheld = match active.run.settings.packed {
-            true => max,
-            false => 0,
-        };
-        for withheld in 0..max_withheld {
+        if !active.run.settings.packed {
+            self.pause(number, now_ns);
+            return (0, 0);
+        }
+        for withheld in 0..max {
             let Some((target, options)) = self.next_due(number, now_ns) else {
                 return (withheld, 0);
             };
-            let (hop, way) = self.way(target, &options, now_ns, context);
-            let may_send = match &way {
-                Way::Open => true,
-                Way::Unknown if stuck < MAX_STUCK_UNKNOWN => true,
-                Way::Unknown => {
+            let around = match self.way(target, &options, now_ns, context) {
+                (_, Way::Open) => return (withheld, 1),
+                (_, Way::Unknown) if stuck < MAX_STUCK_UNKNOWN => return (withheld, 1),
+                (_, Way::Unknown) => {
                     self.pause(number, now_ns);
                     return (withheld, 0);
                 }
-                Way::Blocked(around) => {
-                    around.link_problem.is_none()
-                        && stuck < MAX_STUCK_TRIALS
-                        && self.may_try(hop, now_ns)
+                (hop, Way::Blocked(around)) => {
+                    let may_help = around.link_problem.is_none() && stuck < MAX_STUCK_TRIALS;
+                    if may_help && self.may_try(hop, now_ns) {
+                        return (withheld, 1);
+                    }
+                    around
                 }
             };
-            match way {
-                Way::Blocked(around) if !may_send => {
-                    self.withhold(number, &around, now_ns);
-                }
-                _ => return (withheld, 1),
-            }
+            self.withhold(number, &around, now_ns);
         }
-        if max_withheld == 0 {
-            self.pause(number, now_ns);
-        }
-        (max_withheld, 0)
+        (max, 0)
     }
 
     /// Stops sending of a run for a moment.
@@ -137,11 +130,8 @@ impl Prober {
     fn next_due(&self, number: u64, now_ns: u64) -> Option<(Target, SendOptions)> {
         let active = self.runs.get(&number)?;
         active.run.due_ns(now_ns).filter(|due| *due <= now_ns)?;
-        let (target, mut options) = (active.run.next_target(), active.options.send);
-        if target.scope != 0 {
-            options.ifindex = target.scope;
-        }
-        Some((target, options))
+        let target = active.run.next_target();
+        Some((target, active.options.send.to(target.scope)))
     }
 
     /// Returns the next hop of a target, as interface and address, and what is known of packets to it.
@@ -162,7 +152,7 @@ impl Prober {
             let Some(route) = route.filter(|route| route.kind == RouteType::Unicast) else {
                 return (found.0, Way::Open);
             };
-            let hop = (route.ifindex, route.gateway.unwrap_or(target.address));
+            let hop = (route.ifindex, route.next_hop(target.address));
             found = (hop, self.way_by(hop, now_ns, context));
             if !matches!(found.1, Way::Blocked(_)) {
                 break;

@@ -41,6 +41,9 @@ use crate::varlink::client::{Error, ask, ask_with};
 /// Maximum number of kernel neighbor entries, well above the default limit of a table (gc_thresh3: 1024).
 const MAX_NEIGHBORS: usize = 8192;
 
+/// What `systemctl enable` makes of the historian's unit.
+const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/netsonde-historian.service";
+
 /// State that changes during the window.
 struct Snapshot {
     counters: Counters,
@@ -164,9 +167,6 @@ pub fn gather(
     };
     Ok((evidence, sent.sent))
 }
-
-/// What `systemctl enable` makes of the historian's unit.
-const ENABLED: &str = "/etc/systemd/system/multi-user.target.wants/netsonde-historian.service";
 
 /// Returns the status of the historian; `None` if there is no socket, and systemd is not to start it.
 fn historian(socket: &Path) -> Known<Option<StatusReply>> {
