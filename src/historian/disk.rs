@@ -25,6 +25,10 @@ const MAX_WAITING: usize = 1_000_000;
 const COMPACT_PAUSE: Duration = Duration::from_millis(20);
 /// Name of the table's file.
 const TABLE: &str = "table";
+/// Entries in one piece of memory while they wait: pieces do not move when more come, and are given back to the kernel.
+const BLOCK: usize = 4096;
+/// Entries from which they are stored before it is time to write.
+const MANY: usize = 100_000;
 /// Requests of readers that may wait.
 const MAX_QUERIES: usize = 64;
 
@@ -54,9 +58,9 @@ const MAX_EVENTS: usize = 100_000;
 /// What waits for the disk.
 #[derive(Default)]
 struct Waiting {
-    lines: Vec<Line>,
-    /// Changes of the table by key, the last of each; null removes.
-    /// Values as JSON, by key.
+    /// In blocks of [`BLOCK`].
+    lines: Vec<Vec<Line>>,
+    /// Changes of the table by key, the last of each as JSON; null removes.
     changes: BTreeMap<String, String>,
     /// Events with their times in nanoseconds since 1970.
     events: Vec<(u64, Event)>,
@@ -227,13 +231,29 @@ fn describe(shared: &Shared, all: &Opened, problem: Option<String>) {
     };
 }
 
+/// Stores entries series by series, each in its order: what is touched once for all probes of some seconds is touched
+/// once, instead of once for each.
+fn store(store: &mut Store<Disk>, lines: &[Vec<Line>]) {
+    let mut order: Vec<(u32, u32, u32)> = Vec::new();
+    for (at, block) in lines.iter().enumerate() {
+        let places = block.iter().enumerate();
+        order.extend(places.map(|(place, (series, ..))| (*series, at as u32, place as u32)));
+    }
+    order.sort_unstable();
+    for (_, at, place) in order {
+        let (series, interval_ns, entry) = &lines[at as usize][place as usize];
+        store.push(*series, *interval_ns, entry);
+    }
+}
+
 fn work(shared: &Shared, all: &mut Opened) {
     let mut due = Instant::now() + FLUSH;
     let mut compacts = true;
     loop {
         let mut waiting = lock(&shared.waiting);
         let has_work = |waiting: &Waiting| {
-            waiting.is_ending || !waiting.queries.is_empty() || waiting.lines.len() > 10_000
+            let is_much = waiting.lines.len() > MANY / BLOCK;
+            waiting.is_ending || !waiting.queries.is_empty() || is_much
         };
         if !has_work(&waiting) {
             let wait = match compacts {
@@ -249,11 +269,11 @@ fn work(shared: &Shared, all: &mut Opened) {
         let query = waiting.queries.pop_front();
         let is_ending = waiting.is_ending;
         drop(waiting);
-        shared.entries.fetch_sub(lines.len(), Ordering::Relaxed);
+        let count = lines.iter().map(Vec::len).sum();
+        shared.entries.fetch_sub(count, Ordering::Relaxed);
         shared.busy_since.store(wall_ns(), Ordering::Relaxed);
-        for (series, interval_ns, entry) in &lines {
-            all.store.push(*series, *interval_ns, entry);
-        }
+        store(&mut all.store, &lines);
+        drop(lines);
         for (key, value) in changes {
             all.table.set(&key, value);
         }
@@ -291,21 +311,28 @@ fn work(shared: &Shared, all: &mut Opened) {
 }
 
 impl Keeper {
-    /// Stores probes and gaps. Returns false if too many wait for the disk: they are counted, and not kept.
-    pub fn push(&self, lines: Vec<Line>) -> bool {
+    /// Stores probes and gaps. Returns false if too many wait for the disk: they are counted, and not kept. Takes them
+    /// all in either case.
+    pub fn push(&self, lines: &mut Vec<Line>) -> bool {
         let count = lines.len();
         if self.shared.entries.load(Ordering::Relaxed) + count > MAX_WAITING {
             self.shared
                 .refused
                 .fetch_add(count as u64, Ordering::Relaxed);
+            lines.clear();
             return false;
         }
         self.shared.entries.fetch_add(count, Ordering::Relaxed);
         let mut waiting = lock(&self.shared.waiting);
-        if waiting.lines.is_empty() {
-            waiting.lines = lines;
-        } else {
-            waiting.lines.extend(lines);
+        for line in lines.drain(..) {
+            match waiting.lines.last_mut() {
+                Some(block) if block.len() < BLOCK => block.push(line),
+                _ => {
+                    let mut block = Vec::with_capacity(BLOCK);
+                    block.push(line);
+                    waiting.lines.push(block);
+                }
+            }
         }
         true
     }

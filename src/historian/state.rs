@@ -47,6 +47,8 @@ const GROWN_NS: u64 = 60_000_000_000;
 const MAX_HELD_NS: u64 = 15_000_000_000;
 /// Results of a target that are held: 13 s at the shortest interval.
 const MAX_HELD: usize = 256;
+/// Results whose memory is kept from one report to the next.
+const MAX_LINES: usize = 16_384;
 /// Time in nanoseconds within which targets that are lost share their evidence.
 const PIN_SHARED_NS: u64 = 15_000_000_000;
 /// Time in nanoseconds for which a target that is suspected is either cleared, or has an outage.
@@ -113,6 +115,30 @@ fn stored(entry: &Packed) -> Stored {
 }
 
 impl Target {
+    /// Passes on a result; behind others that are held, or if it may change until a time, it is held.
+    fn pass(&mut self, until_ns: u64, line: Line, lines: &mut Vec<Line>) {
+        if self.held.is_empty() && until_ns == 0 {
+            lines.push(line);
+        } else {
+            self.held.push_back((until_ns, line));
+        }
+    }
+
+    /// Passes on what is held, as far as its fates are final.
+    fn release(&mut self, now_ns: u64, lines: &mut Vec<Line>) {
+        while let Some((until_ns, _)) = self.held.front() {
+            // A clock that was set does not hold anything for ever.
+            let is_held = (now_ns..now_ns + MAX_HELD_NS).contains(until_ns);
+            if is_held && self.held.len() < MAX_HELD {
+                return;
+            }
+            lines.extend(self.held.pop_front().map(|(_, line)| line));
+        }
+        if self.held.capacity() > 0 {
+            self.held = VecDeque::new();
+        }
+    }
+
     /// Returns the name that it was given as, if it is one.
     pub fn host(&self) -> Option<String> {
         match &self.subject {
@@ -275,6 +301,8 @@ pub struct Historian {
     /// To those who watch.
     pub told: broadcast::Sender<Told>,
     lines: Vec<Line>,
+    /// Targets with results that are held.
+    holding: BTreeSet<u32>,
     /// Outages whose begin is logged with the next tick, when it is known who else has them.
     unlogged: BTreeSet<u64>,
 }
@@ -333,6 +361,7 @@ impl Historian {
             counters: Counters::default(),
             told,
             lines: Vec::new(),
+            holding: BTreeSet::new(),
             unlogged: BTreeSet::new(),
         };
         for (_, monitor) in table.all::<Monitor>("monitor/") {
@@ -773,6 +802,7 @@ impl Historian {
                 }
             }
         }
+        let now_ns = wall_ns();
         for entry in entries {
             let Some(Some(at)) = group.order.get(entry.slot as usize) else {
                 continue;
@@ -804,7 +834,7 @@ impl Historian {
                 {
                     *own = *series;
                 }
-                self.result(*series, &group.kind, entry, loss);
+                self.result(*series, &group.kind, entry, loss, now_ns);
             }
             if slot.rows.is_empty() {
                 slot.rows = VecDeque::new();
@@ -843,7 +873,14 @@ impl Historian {
     }
 
     /// Takes the result of a probe, in the order of sending.
-    fn result(&mut self, series: u32, kind: &Kind, entry: &Packed, seen: Option<Loss>) {
+    fn result(
+        &mut self,
+        series: u32,
+        kind: &Kind,
+        entry: &Packed,
+        seen: Option<Loss>,
+        now_ns: u64,
+    ) {
         let Some(target) = self.targets.get_mut(&series) else {
             return;
         };
@@ -858,9 +895,8 @@ impl Historian {
                 length_ns: since_ns - interval_ns,
                 reason: reason.unwrap_or(GapReason::Dropped),
             };
-            target
-                .held
-                .push_back((0, (series, interval_ns, Entry::Gap(gap))));
+            let line = (series, interval_ns, Entry::Gap(gap));
+            target.pass(0, line, &mut self.lines);
         }
         target.last_ns = probe.sent_ns;
         let is_lost = is_lost(probe.fate);
@@ -892,29 +928,26 @@ impl Historian {
             true => probe.sent_ns + kind.timeout_ns + REVISION_NS,
             false => 0,
         };
-        target
-            .held
-            .push_back((until_ns, (series, interval_ns, Entry::Probe(probe))));
-        self.release(series, wall_ns());
+        let line = (series, interval_ns, Entry::Probe(probe));
+        target.pass(until_ns, line, &mut self.lines);
+        target.release(now_ns, &mut self.lines);
+        if !target.held.is_empty() {
+            self.holding.insert(series);
+        }
         let news = self.book.result(series, probe.sent_ns, probe.fate, loss);
         self.tell(news);
     }
 
-    /// Passes on what is held of a target, as far as its fates are final.
-    fn release(&mut self, series: u32, now_ns: u64) {
-        let Some(target) = self.targets.get_mut(&series) else {
-            return;
-        };
-        while let Some((until_ns, _)) = target.held.front() {
-            // A clock that was set does not hold anything for ever.
-            let is_held = (now_ns..now_ns + MAX_HELD_NS).contains(until_ns);
-            if is_held && target.held.len() < MAX_HELD {
-                return;
-            }
-            if let Some((_, line)) = target.held.pop_front() {
-                self.lines.push(line);
-            }
-        }
+    /// Passes on what is held of all targets, as far as its fates are final.
+    fn release(&mut self, now_ns: u64) {
+        let (targets, lines) = (&mut self.targets, &mut self.lines);
+        self.holding.retain(|series| {
+            let Some(target) = targets.get_mut(series) else {
+                return false;
+            };
+            target.release(now_ns, lines);
+            !target.held.is_empty()
+        });
     }
 
     /// Passes on all that is held, before an orderly end.
@@ -928,11 +961,12 @@ impl Historian {
 
     /// Passes what is new to the disk.
     fn store(&mut self) {
-        let lines = std::mem::take(&mut self.lines);
-        let count = lines.len() as u64;
-        if count > 0 && !self.keeper.push(lines) {
+        let count = self.lines.len() as u64;
+        if count > 0 && !self.keeper.push(&mut self.lines) {
             self.counters.not_stored += count;
         }
+        // A trouble of many targets releases many at once, and then none.
+        self.lines.shrink_to(MAX_LINES);
     }
 
     /// Once a second: what was not measured is unknown, holds end, and what has changed is written.
@@ -946,14 +980,7 @@ impl Historian {
         {
             first.remove();
         }
-        let held = self
-            .targets
-            .iter()
-            .filter(|(_, target)| !target.held.is_empty());
-        let held: Vec<u32> = held.map(|(series, _)| *series).collect();
-        for series in held {
-            self.release(series, now_ns);
-        }
+        self.release(now_ns);
         self.store();
         let over = |held: &Held| held.until_ns.is_some_and(|until_ns| until_ns <= now_ns);
         let ended: Vec<String> = (self.monitors.iter())

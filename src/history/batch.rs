@@ -13,20 +13,22 @@ use crate::entropy::{Decoder, Encoder};
 /// Version of the format of batches.
 const VERSION: u8 = 1;
 
-/// Returns chunks of several series, which ascend, as they are stored.
-pub(crate) fn pack(chunks: &[(u32, Builder)]) -> Vec<u8> {
+/// Returns what is not written yet of chunks of several series, which ascend, as it is stored.
+pub(crate) fn pack(chunks: &[(u32, &Builder)]) -> Vec<u8> {
     let mut to = vec![VERSION];
     put_varint(&mut to, chunks.len() as u64);
     let (mut contexts, mut coder) = (Contexts::new(), Encoder::new());
     let (mut last_series, mut last_interval, mut last_start) = (0, 0, 0);
     for (series, chunk) in chunks {
+        let entries = chunk.unwritten();
+        let start_ns = chunk.unwritten_start_ns();
         put_varint(&mut to, (series - last_series).into());
         let is_same = chunk.interval_ns() == last_interval;
         put_varint(&mut to, if is_same { 0 } else { chunk.interval_ns() });
-        put_signed(&mut to, chunk.start_ns().wrapping_sub(last_start) as i64);
-        put_varint(&mut to, chunk.count().into());
-        (last_series, last_interval, last_start) = (*series, chunk.interval_ns(), chunk.start_ns());
-        code_entries(chunk, &mut contexts, &mut coder);
+        put_signed(&mut to, start_ns.wrapping_sub(last_start) as i64);
+        put_varint(&mut to, entries.left().into());
+        (last_series, last_interval, last_start) = (*series, chunk.interval_ns(), start_ns);
+        code_entries(entries, start_ns, &mut contexts, &mut coder);
     }
     to.extend_from_slice(&coder.finish());
     to
@@ -100,7 +102,10 @@ mod tests {
             given.extend(chunk.read().map(|coded| (series, interval_ns, coded)));
             chunks.push((series, chunk));
         }
-        let bytes = pack(&chunks);
+        let borrowed: Vec<(u32, &Builder)> = (chunks.iter())
+            .map(|(series, chunk)| (*series, chunk))
+            .collect();
+        let bytes = pack(&borrowed);
         let mut read = Vec::new();
         unpack(&bytes, |series, interval_ns, coded| {
             read.push((series, interval_ns, *coded))

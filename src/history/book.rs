@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chunk::fate_of;
 use crate::shared::{self, Cause, Joined, Joiner, Shared};
-use crate::state::{self, Change, Hold, Machine, Rule, State};
+use crate::state::{self, Change, Hold, Machine, Rule, State, is_default};
 
 /// Outages that are remembered: with a few targets each about 10 MB. The oldest that have ended go first.
 pub const MAX_OUTAGES: usize = 10_000;
@@ -169,13 +169,13 @@ pub struct Tracked {
     #[serde(skip)]
     evidence: Option<u64>,
     /// Words of the last lost probe.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     words: Option<String>,
     /// Its outages by number, the latest last, and those that they are part of.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     outages: Vec<(u64, u64)>,
     /// The outage of kind [`Kind::Degraded`] that it has.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_default")]
     degraded: Option<u64>,
 }
 
@@ -368,8 +368,12 @@ impl Book {
                 tracked.cause = Some((loss.cause, loss.words));
             }
         }
-        self.apply(series, changes, &mut news);
-        self.follow(series, fate, &mut news);
+        // Nearly all probes are of targets that are up and stay so.
+        let is_quiet = tracked.machine.outage().is_none() && tracked.suspect.is_none();
+        if !changes.is_empty() || !is_quiet {
+            self.apply(series, changes, &mut news);
+            self.follow(series, fate, &mut news);
+        }
         news
     }
 
@@ -507,6 +511,7 @@ impl Book {
             match change {
                 Change::State(state, since_ns) => {
                     news.push(News::State(series, state, since_ns));
+                    self.changed_targets.insert(series);
                     self.follow_degraded(series, state == State::Degraded, since_ns, news);
                 }
                 Change::Began(outage) => self.begin(series, outage, news),
@@ -634,8 +639,9 @@ impl Book {
 
     /// Says that time has passed, to all targets.
     pub fn tick(&mut self, now_ns: u64) -> Vec<News> {
-        let all: Vec<u32> = self.targets.keys().copied().collect();
-        let each = all
+        let stale = (self.targets.iter()).filter(|(_, tracked)| tracked.machine.is_stale(now_ns));
+        let stale: Vec<u32> = stale.map(|(series, _)| *series).collect();
+        let each = stale
             .into_iter()
             .map(|series| self.change(series, |machine| machine.tick(now_ns)));
         each.flatten().collect()
@@ -690,7 +696,6 @@ impl Book {
             }
             _ => {}
         }
-        self.changed_targets.insert(series);
     }
 
     /// Says that an outage of kind [`Kind::Degraded`] lasted until a time, or ended then.

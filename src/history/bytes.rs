@@ -19,6 +19,11 @@ pub(crate) fn zigzag(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)) as u64
 }
 
+/// The inverse of [`zigzag`].
+pub(crate) fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
+}
+
 /// Appends bytes with their length before them.
 pub(crate) fn put_block(to: &mut Vec<u8>, block: &[u8]) {
     put_varint(to, block.len() as u64);
@@ -77,8 +82,7 @@ impl<'a> Input<'a> {
     }
 
     pub fn signed(&mut self) -> Option<i64> {
-        let number = self.varint()?;
-        Some((number >> 1) as i64 ^ -((number & 1) as i64))
+        self.varint().map(unzigzag)
     }
 
     pub fn block(&mut self) -> Option<&'a [u8]> {

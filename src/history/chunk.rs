@@ -1,7 +1,7 @@
 //! PURE. Chunks: the probes of one series in the order of sending, each with its fate, its round trip
 //! and its send time.
 //!
-//! A [`Builder`] holds the running hour in memory as columns. On disk, a chunk is
+//! A [`Builder`] holds the running hour in memory as bytes. On disk, a chunk is
 //! ```text
 //! version 1 | interval ns | start ns (8 bytes) | entries | range-coded entries
 //! ```
@@ -20,7 +20,7 @@
 
 use netsonde_core::probe::Fate;
 
-use crate::bytes::{Input, put_signed, put_varint, zigzag};
+use crate::bytes::{Input, put_signed, put_varint, unzigzag, zigzag};
 use crate::entropy::{Bit, Coder, Decoder, Encoder, Number, Signed};
 use crate::scale;
 
@@ -28,6 +28,8 @@ use crate::scale;
 const VERSION: u8 = 1;
 /// Maximum number of entries of a chunk: an hour at 10 ms, four times the shortest interval's.
 pub const MAX_ENTRIES: u32 = 360_000;
+/// Shortest interval in nanoseconds: a tick of it is a nanosecond.
+pub(crate) const MIN_INTERVAL_NS: u64 = TICKS;
 /// Ticks of an interval: send times are kept to a thousandth of the interval.
 const TICKS: u64 = 1000;
 /// Status of the first reason for a gap, behind nine fates with and without a round trip.
@@ -171,39 +173,53 @@ impl Average {
     }
 }
 
-/// A chunk that grows: the running hour of a series, about three bytes a probe.
+/// Position behind an entry of a [`Builder`].
+#[derive(Clone, Copy, Debug)]
+struct Position {
+    /// Bytes before it.
+    at: u32,
+    /// Entries before it.
+    count: u32,
+    /// Tick of the entry before it.
+    tick: i64,
+    /// Status of the entry before it.
+    status: u8,
+    average: Average,
+}
+
+impl Position {
+    /// Before the first entry, which is so at tick 0.
+    const START: Position = Position {
+        at: 0,
+        count: 0,
+        tick: -(TICKS as i64),
+        status: 0,
+        average: Average { sixteenfold: 0 },
+    };
+}
+
+/// A chunk that grows: the running hour of a series, about four bytes a probe.
+///
+/// An entry in memory is the deviation from the schedule, with a bit that says if a status follows because it is not that
+/// of the entry before; then round trip and difference, or the length of a gap, in ticks.
 #[derive(Clone, Debug)]
 pub struct Builder {
     interval_ns: u64,
     start_ns: u64,
-    last_tick: u64,
-    last_ns: u64,
-    count: u32,
-    statuses: Vec<(u8, u32)>,
-    zeros: u64,
-    ticks: Vec<u8>,
-    average: Average,
-    round_trips: Vec<u8>,
-    differences: Vec<u8>,
-    gaps: Vec<u8>,
+    rows: Vec<u8>,
+    end: Position,
+    written: Position,
 }
 
 impl Builder {
     /// Creates an empty chunk for probes at an interval in nanoseconds; below a microsecond it counts as one.
     pub fn new(interval_ns: u64) -> Builder {
         Builder {
-            interval_ns: interval_ns.max(TICKS),
+            interval_ns: interval_ns.max(MIN_INTERVAL_NS),
             start_ns: 0,
-            last_tick: 0,
-            last_ns: 0,
-            count: 0,
-            statuses: Vec::new(),
-            zeros: 0,
-            ticks: Vec::new(),
-            average: Average::default(),
-            round_trips: Vec::new(),
-            differences: Vec::new(),
-            gaps: Vec::new(),
+            rows: Vec::new(),
+            end: Position::START,
+            written: Position::START,
         }
     }
 
@@ -214,7 +230,7 @@ impl Builder {
 
     /// Returns the number of entries.
     pub fn count(&self) -> u32 {
-        self.count
+        self.end.count
     }
 
     /// Returns the time of the first entry in nanoseconds since 1970.
@@ -224,16 +240,12 @@ impl Builder {
 
     /// Returns the time of the last entry in nanoseconds since 1970.
     pub fn end_ns(&self) -> u64 {
-        self.last_ns
+        self.time_ns(self.end.tick)
     }
 
-    /// Returns the bytes of memory that the columns use.
+    /// Returns the bytes of memory that the entries use.
     pub fn memory_bytes(&self) -> usize {
-        self.statuses.len() * size_of::<(u8, u32)>()
-            + self.ticks.len()
-            + self.round_trips.len()
-            + self.differences.len()
-            + self.gaps.len()
+        self.rows.len()
     }
 
     /// Appends an entry.
@@ -243,6 +255,11 @@ impl Builder {
     /// The reason why this chunk cannot take it; the chunk is unchanged.
     pub fn push(&mut self, entry: &Entry) -> Result<(), Full> {
         let tick = self.tick(entry.time_ns())?;
+        // A quarter more rather than twice as much: thousands of series grow at the same pace.
+        const MAX_ROW: usize = 32;
+        if self.rows.capacity() - self.rows.len() < MAX_ROW {
+            self.rows.reserve_exact(MAX_ROW + self.rows.len() / 4);
+        }
         let status = match entry {
             Entry::Probe(probe) => {
                 let has_time = probe.wire_ns.or(probe.total_ns).is_some();
@@ -250,19 +267,29 @@ impl Builder {
             }
             Entry::Gap(gap) => FIRST_GAP + gap.reason as u8,
         };
-        self.push_tick(tick);
-        match self.statuses.last_mut() {
-            Some((last, run)) if *last == status => *run += 1,
-            _ => self.statuses.push((status, 1)),
+        let has_status = status != self.end.status;
+        let deviation = tick - self.end.tick - TICKS as i64;
+        put_varint(
+            &mut self.rows,
+            zigzag(deviation) << 1 | u64::from(has_status),
+        );
+        if has_status {
+            self.rows.push(status);
         }
-        self.count += 1;
         match entry {
             Entry::Probe(probe) => self.push_times(probe),
             Entry::Gap(gap) => {
                 let ticks = gap.length_ns / self.unit_ns();
-                put_varint(&mut self.gaps, ticks);
+                put_varint(&mut self.rows, ticks);
             }
         }
+        self.end = Position {
+            at: self.rows.len() as u32,
+            count: self.end.count + 1,
+            tick,
+            status,
+            ..self.end
+        };
         Ok(())
     }
 
@@ -270,39 +297,29 @@ impl Builder {
         self.interval_ns / TICKS
     }
 
-    fn tick(&mut self, time_ns: u64) -> Result<u64, Full> {
-        if self.count >= MAX_ENTRIES {
+    fn time_ns(&self, tick: i64) -> u64 {
+        self.start_ns + tick.max(0) as u64 * self.unit_ns()
+    }
+
+    fn tick(&mut self, time_ns: u64) -> Result<i64, Full> {
+        if self.count() >= MAX_ENTRIES {
             return Err(Full::Entries);
         }
-        if self.count == 0 {
-            (self.start_ns, self.last_ns) = (time_ns, time_ns);
+        if self.count() == 0 {
+            self.start_ns = time_ns;
             return Ok(0);
         }
         let since_ns = time_ns.checked_sub(self.start_ns).ok_or(Full::Earlier)?;
         let unit = self.unit_ns();
         let tick = since_ns / unit + u64::from(since_ns % unit >= unit.div_ceil(2));
-        if tick < self.last_tick {
+        let last = self.end.tick as u64;
+        if tick < last {
             return Err(Full::Earlier);
         }
-        if tick - self.last_tick > MAX_TICKS {
+        if tick - last > MAX_TICKS {
             return Err(Full::MuchLater);
         }
-        Ok(tick)
-    }
-
-    fn push_tick(&mut self, tick: u64) {
-        // The first entry is at the start itself.
-        if self.count > 0 {
-            let deviation = (tick - self.last_tick) as i64 - TICKS as i64;
-            if deviation == 0 {
-                self.zeros += 1;
-            } else {
-                put_zeros(&mut self.ticks, &mut self.zeros);
-                put_varint(&mut self.ticks, zigzag(deviation));
-            }
-        }
-        self.last_tick = tick;
-        self.last_ns = self.start_ns + tick * self.unit_ns();
+        Ok(tick as i64)
     }
 
     fn push_times(&mut self, probe: &Probe) {
@@ -316,37 +333,53 @@ impl Builder {
             }
         };
         let bucket = i64::from(scale::bucket_of(round_trip_ns));
-        put_signed(&mut self.round_trips, bucket - self.average.bucket());
-        self.average.add(bucket);
-        put_varint(&mut self.differences, difference.into());
+        let average = &mut self.end.average;
+        put_signed(&mut self.rows, bucket - average.bucket());
+        average.add(bucket);
+        put_varint(&mut self.rows, difference.into());
+    }
+
+    fn read_from(&self, position: Position) -> Reader<'_> {
+        Reader {
+            unit_ns: self.unit_ns(),
+            start_ns: self.start_ns,
+            left: self.end.count - position.count,
+            tick: position.tick,
+            status: position.status,
+            average: position.average,
+            rows: Input(&self.rows[position.at as usize..]),
+        }
     }
 
     /// Reads the entries.
     pub fn read(&self) -> Reader<'_> {
-        Reader {
-            unit_ns: self.unit_ns(),
-            left: self.count,
-            is_first: true,
-            time_ns: self.start_ns,
-            status: 0,
-            run: 0,
-            zeros: 0,
-            average: Average::default(),
-            statuses: self.statuses.iter(),
-            ticks: Input(&self.ticks),
-            round_trips: Input(&self.round_trips),
-            differences: Input(&self.differences),
-            gaps: Input(&self.gaps),
-        }
+        self.read_from(Position::START)
     }
-}
 
-/// Appends a run of entries that were sent exactly an interval after the one before.
-fn put_zeros(to: &mut Vec<u8>, zeros: &mut u64) {
-    if *zeros > 0 {
-        to.push(0);
-        put_varint(to, *zeros);
-        *zeros = 0;
+    /// Reads the entries since the last [`Builder::mark_written`].
+    pub(crate) fn unwritten(&self) -> Reader<'_> {
+        self.read_from(self.written)
+    }
+
+    /// Returns the time of the first entry that [`Builder::unwritten`] reads, in nanoseconds since 1970.
+    pub(crate) fn unwritten_start_ns(&self) -> u64 {
+        let first = self.unwritten().next();
+        first.map_or(self.start_ns, |coded| coded.time_ns)
+    }
+
+    /// Returns the number of entries that [`Builder::unwritten`] reads.
+    pub(crate) fn unwritten_count(&self) -> u32 {
+        self.end.count - self.written.count
+    }
+
+    /// Notes that all entries are written elsewhere.
+    pub(crate) fn mark_written(&mut self) {
+        self.written = self.end;
+    }
+
+    /// Notes that no entry is written elsewhere any more.
+    pub(crate) fn mark_unwritten(&mut self) {
+        self.written = Position::START;
     }
 }
 
@@ -448,34 +481,28 @@ fn total(bucket: u16, difference: u16) -> u16 {
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
     unit_ns: u64,
+    start_ns: u64,
     left: u32,
-    is_first: bool,
-    time_ns: u64,
+    tick: i64,
     status: u8,
-    run: u32,
-    zeros: u64,
     average: Average,
-    statuses: std::slice::Iter<'a, (u8, u32)>,
-    ticks: Input<'a>,
-    round_trips: Input<'a>,
-    differences: Input<'a>,
-    gaps: Input<'a>,
+    rows: Input<'a>,
 }
 
 impl Reader<'_> {
+    /// Returns the number of entries that are left.
+    pub(crate) fn left(&self) -> u32 {
+        self.left
+    }
+
     fn read(&mut self) -> Option<Coded> {
-        if self.run == 0 {
-            (self.status, self.run) = *self.statuses.next()?;
-        }
-        self.run -= 1;
-        if self.is_first {
-            self.is_first = false;
-        } else {
-            let ticks = self.deviation()? + TICKS as i64;
-            self.time_ns += ticks as u64 * self.unit_ns;
+        let head = self.rows.varint()?;
+        self.tick += unzigzag(head >> 1) + TICKS as i64;
+        if head & 1 == 1 {
+            self.status = self.rows.u8()?;
         }
         let kind = match reason_of(self.status) {
-            Some(reason) => CodedKind::Gap(reason, self.gaps.varint()? * self.unit_ns),
+            Some(reason) => CodedKind::Gap(reason, self.rows.varint()? * self.unit_ns),
             None => CodedKind::Probe {
                 fate: fate_of(self.status >> 1)?,
                 times: match self.status & 1 {
@@ -485,33 +512,15 @@ impl Reader<'_> {
             },
         };
         Some(Coded {
-            time_ns: self.time_ns,
+            time_ns: self.start_ns + self.tick as u64 * self.unit_ns,
             kind,
         })
     }
 
-    fn deviation(&mut self) -> Option<i64> {
-        if self.zeros > 0 {
-            self.zeros -= 1;
-            return Some(0);
-        }
-        if self.ticks.is_empty() {
-            // The last run of zeros is not in the column yet.
-            return Some(0);
-        }
-        match self.ticks.signed()? {
-            0 => {
-                self.zeros = self.ticks.varint()?.checked_sub(1)?;
-                Some(0)
-            }
-            deviation => Some(deviation),
-        }
-    }
-
     fn times(&mut self) -> Option<(u16, u16)> {
-        let bucket = self.round_trips.signed()? + self.average.bucket();
+        let bucket = self.rows.signed()? + self.average.bucket();
         self.average.add(bucket);
-        let difference = self.differences.varint()? as u16;
+        let difference = self.rows.varint()? as u16;
         Some((bucket as u16, difference))
     }
 }
@@ -636,13 +645,18 @@ impl State {
     }
 }
 
-/// Writes the entries of a chunk; the head is the caller's.
-pub(crate) fn code_entries(builder: &Builder, contexts: &mut Contexts, coder: &mut Encoder) {
+/// Writes entries, whose times count from a start in nanoseconds since 1970; the head is the caller's.
+pub(crate) fn code_entries(
+    entries: Reader<'_>,
+    start_ns: u64,
+    contexts: &mut Contexts,
+    coder: &mut Encoder,
+) {
     let mut state = State::default();
-    let unit_ns = builder.unit_ns();
-    for coded in builder.read() {
+    let unit_ns = entries.unit_ns;
+    for coded in entries {
         let mut raw = Raw {
-            tick: ((coded.time_ns - builder.start_ns) / unit_ns) as i64,
+            tick: ((coded.time_ns - start_ns) / unit_ns) as i64,
             ..Raw::default()
         };
         match coded.kind {
@@ -665,9 +679,10 @@ pub fn pack(builder: &Builder) -> Vec<u8> {
     let mut to = vec![VERSION];
     put_varint(&mut to, builder.interval_ns);
     to.extend_from_slice(&builder.start_ns.to_le_bytes());
-    put_varint(&mut to, builder.count.into());
+    put_varint(&mut to, builder.count().into());
     let mut coder = Encoder::new();
-    code_entries(builder, &mut Contexts::new(), &mut coder);
+    let entries = builder.read();
+    code_entries(entries, builder.start_ns, &mut Contexts::new(), &mut coder);
     to.extend_from_slice(&coder.finish());
     to
 }

@@ -71,6 +71,13 @@ pub struct Rule {
     pub flapping_ns: u64,
 }
 
+impl Default for Rule {
+    /// The default rule for probes at a second.
+    fn default() -> Rule {
+        Rule::new(1_000_000_000, 1_000_000_000)
+    }
+}
+
 impl Rule {
     /// Returns the default rule for probes at an interval and with a time limit: down after 3 of 3 lost
     /// probes, up after 3 answered ones, unknown after 3 intervals and the time limit without a result,
@@ -161,37 +168,66 @@ pub fn is_lost(fate: Fate) -> bool {
 }
 
 /// State machine of a target.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// Serialized it is short, since ten thousand of them are kept in a table: without what has its first value, and
+/// without the rule, which is the monitor's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Machine {
+    #[serde(skip)]
     rule: Rule,
     state: State,
+    #[serde(skip_serializing_if = "is_default")]
     since_ns: u64,
+    #[serde(skip_serializing_if = "is_default")]
     hold: Option<Hold>,
+    #[serde(skip_serializing_if = "is_default")]
     is_degraded: bool,
     /// Send time of the last result; 0 if none was measured since the last gap.
+    #[serde(skip_serializing_if = "is_default")]
     last_ns: u64,
     /// Send times and fates of the last lost probes, the oldest first: at most as many as the rule looks at.
+    #[serde(skip_serializing_if = "is_default")]
     recent: Vec<(u64, Option<u8>)>,
     /// Answered probes in a row.
+    #[serde(skip_serializing_if = "is_default")]
     answered: u8,
     /// First of them.
+    #[serde(skip_serializing_if = "is_default")]
     first_answered_ns: u64,
     /// Time measured while answered, if an outage is open: it counts if the outage goes on.
+    #[serde(skip_serializing_if = "is_default")]
     answered_ns: u64,
     /// First lost probe since the last answer.
+    #[serde(skip_serializing_if = "is_default")]
     first_lost_ns: u64,
     /// Last lost probe of an open outage.
+    #[serde(skip_serializing_if = "is_default")]
     last_lost_ns: u64,
     /// Whether measuring was interrupted since then.
+    #[serde(skip_serializing_if = "is_default")]
     is_end_hidden: bool,
+    #[serde(skip_serializing_if = "is_default")]
     number: u64,
     /// End of the last pause or maintenance: probes that were sent before it do not count, although some of
     /// their results come later.
-    #[serde(default)]
+    #[serde(skip_serializing_if = "is_default")]
     resumed_ns: u64,
+    #[serde(skip_serializing_if = "is_default")]
     outage: Option<Outage>,
     /// Outages that ended within the time of the rule, the oldest first; at most as many as make flapping.
+    #[serde(skip_serializing_if = "is_default")]
     ended: Vec<Outage>,
+}
+
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Default for Machine {
+    fn default() -> Machine {
+        Machine::new(Rule::default())
+    }
 }
 
 impl Machine {
@@ -515,11 +551,15 @@ impl Machine {
     /// the state is unknown from the last result on.
     pub fn tick(&mut self, now_ns: u64) -> Vec<Change> {
         let mut changes = Vec::new();
-        let is_measured = self.last_ns > 0;
-        if is_measured && now_ns.saturating_sub(self.last_ns) > self.rule.stale_ns {
+        if self.is_stale(now_ns) {
             self.interrupt(self.last_ns, &mut changes);
         }
         changes
+    }
+
+    /// Returns whether [`Machine::tick`] at this time finds that it was not measured.
+    pub(crate) fn is_stale(&self, now_ns: u64) -> bool {
+        self.last_ns > 0 && now_ns.saturating_sub(self.last_ns) > self.rule.stale_ns
     }
 
     /// Pauses or resumes the monitor, or begins or ends maintenance. An open outage ends: nothing is known

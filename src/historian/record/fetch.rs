@@ -76,14 +76,13 @@ pub(super) fn fetch(
 
 fn copy(mut pipe: File, to: &mut File, limit: u64) -> Result<Fetched, String> {
     let mut fetched = Fetched::default();
+    let mut part = vec![0; READ_BYTES];
     let mut buffer = Vec::new();
     loop {
-        let before = buffer.len();
-        buffer.resize(before + READ_BYTES, 0);
-        let read = pipe.read(&mut buffer[before..]);
+        let read = pipe.read(&mut part);
         let length =
             read.map_err(|error| format!("cannot read from netsonded: {}", reason(&error)))?;
-        buffer.truncate(before + length);
+        buffer.extend_from_slice(&part[..length]);
         if length == 0 {
             return match buffer.is_empty() {
                 true => Ok(fetched),

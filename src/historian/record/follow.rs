@@ -25,8 +25,8 @@ const FLUSH_EVERY: Duration = Duration::from_secs(1);
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 /// Interval at which the directory is looked for while there is nothing to write.
 const CHECK_EVERY: Duration = Duration::from_secs(10);
-/// Bytes read at once: what a pipe of the service has.
-const READ_BYTES: usize = 1 << 20;
+/// Bytes read at once: a quarter of what a pipe of the service has at most.
+const READ_BYTES: usize = 256 << 10;
 /// Shortest and longest pause before the service or the disk is tried again.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 /// Time for the first reply of the service.
@@ -166,7 +166,11 @@ fn follow(
     let (mut connection, mut pipe, record) = request(shared, rooms)?;
     declare_replaced(shared, rooms, record)?;
     shared.connected(rooms, record);
-    let mut stream = Stream::default();
+    let mut stream = Stream {
+        read: vec![0; READ_BYTES],
+        buffer: Vec::new(),
+        interfaces: Vec::new(),
+    };
     let (mut flushed, mut synced) = (Instant::now(), Instant::now());
     loop {
         let due = match rooms.is_dirty() {
@@ -230,8 +234,9 @@ fn declare_replaced(shared: &Shared, rooms: &mut Rooms, record: u64) -> Result<(
 }
 
 /// Bytes of the stream that are not whole blocks yet, and the interfaces of its section.
-#[derive(Default)]
 struct Stream {
+    /// What one call reads.
+    read: Vec<u8>,
     buffer: Vec<u8>,
     interfaces: Vec<Vec<u8>>,
 }
@@ -239,12 +244,11 @@ struct Stream {
 impl Stream {
     /// Reads once; returns false at the end.
     fn read(&mut self, pipe: &mut File) -> Result<bool, Ended> {
-        let before = self.buffer.len();
-        self.buffer.resize(before + READ_BYTES, 0);
-        let read = pipe.read(&mut self.buffer[before..]);
-        self.buffer.truncate(before + *read.as_ref().unwrap_or(&0));
-        match read {
-            Ok(length) => Ok(length > 0),
+        match pipe.read(&mut self.read) {
+            Ok(length) => {
+                self.buffer.extend_from_slice(&self.read[..length]);
+                Ok(length > 0)
+            }
             Err(error) => Err(Ended::Away(format!(
                 "cannot read from netsonded: {}",
                 reason(&error)

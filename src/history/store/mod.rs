@@ -146,11 +146,9 @@ pub struct Store<D: Directory> {
     next_number: u64,
     /// Number of salts that were made from the seed.
     salts: u64,
-    /// The running hour.
+    /// The running hour, in which each chunk knows what the journal does not have yet.
     open: Chunks,
     open_entries: usize,
-    /// Entries of the running hour that the journal does not have yet.
-    pending: Chunks,
     refused: BTreeMap<u32, Refused>,
     is_close_due: bool,
     compaction: Option<compact::Running>,

@@ -6,6 +6,7 @@ use std::io;
 
 use super::{Counters, Error, Options, Store, failure};
 use crate::batch;
+use crate::chunk::Builder;
 use crate::directory::Directory;
 use crate::record::Kind;
 use crate::segment::{self, BadHead, Head, Scan, Segment, Tier, Writer};
@@ -51,7 +52,6 @@ impl<D: Directory> Store<D> {
             salts: 0,
             open: BTreeMap::new(),
             open_entries: 0,
-            pending: BTreeMap::new(),
             refused: BTreeMap::new(),
             is_close_due: false,
             compaction: None,
@@ -149,6 +149,8 @@ impl<D: Directory> Store<D> {
         self.counters.damaged_bytes += found.damaged_bytes + torn;
         // What follows a damaged record goes to a file without one.
         self.is_close_due = found.damaged > 0;
+        let chunks = self.open.values_mut().flatten();
+        chunks.for_each(Builder::mark_written);
         self.written_ns = self.open_end_ns();
         let writer = Writer::resume(&mut self.directory, name, head, &found);
         self.journal = Some(writer.map_err(self.failure("truncate", name))?);

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::open::TEMPORARY;
-use super::{Chunks, Error, HOUR_NS, MAX_SERIES, Refused, Store};
+use super::{Error, HOUR_NS, MAX_SERIES, Refused, Store};
 use crate::batch;
 use crate::bytes::put_block;
 use crate::chunk::{self, Builder, Entry, Gap, GapReason};
@@ -30,7 +30,6 @@ impl<D: Directory> Store<D> {
             return false;
         }
         self.append_open(series, interval_ns, entry);
-        append(&mut self.pending, series, interval_ns, entry);
         true
     }
 
@@ -49,16 +48,29 @@ impl<D: Directory> Store<D> {
         }
     }
 
-    /// Adds an entry to the running hour only.
+    /// Adds an entry to the last chunk of its series, or to a new one if that cannot take it, or is of another hour.
     pub(super) fn append_open(&mut self, series: u32, interval_ns: u64, entry: &Entry) {
-        append(&mut self.open, series, interval_ns, entry);
         self.open_entries += 1;
+        let chunks = self.open.entry(series).or_default();
+        if let Some(last) = chunks.last_mut() {
+            let is_same = last.interval_ns() == interval_ns.max(chunk::MIN_INTERVAL_NS)
+                && hour(last.start_ns()) == hour(entry.time_ns());
+            if is_same && last.push(entry).is_ok() {
+                return;
+            }
+        }
+        // An empty chunk takes any entry.
+        let mut new = Builder::new(interval_ns);
+        let _ = new.push(entry);
+        // One chunk a series, but for those whose clock or interval was set.
+        chunks.reserve_exact(1);
+        chunks.push(new);
     }
 
     /// Returns the number of entries that the journal does not have yet.
     pub fn pending_entries(&self) -> u64 {
-        let chunks = self.pending.values().flatten();
-        chunks.map(|chunk| u64::from(chunk.count())).sum()
+        let chunks = self.open.values().flatten();
+        chunks.map(|chunk| u64::from(chunk.unwritten_count())).sum()
     }
 
     /// Writes what is new to the journal, and waits until it is on the disk: to be called every 5 s. With
@@ -98,7 +110,7 @@ impl<D: Directory> Store<D> {
 
     fn write_journal(&mut self, now_ns: u64) -> Result<(), Error> {
         self.check_journal();
-        if self.pending.is_empty() {
+        if !self.has_unwritten() {
             return Ok(());
         }
         let mut journal = match self.journal.take() {
@@ -121,8 +133,18 @@ impl<D: Directory> Store<D> {
         });
         if is_gone {
             self.journal = None;
-            self.pending = self.open.clone();
+            self.mark_unwritten();
         }
+    }
+
+    fn has_unwritten(&self) -> bool {
+        let mut chunks = self.open.values().flatten();
+        chunks.any(|chunk| chunk.unwritten_count() > 0)
+    }
+
+    fn mark_unwritten(&mut self) {
+        let chunks = self.open.values_mut().flatten();
+        chunks.for_each(Builder::mark_unwritten);
     }
 
     fn create_journal(&mut self, now_ns: u64) -> Result<Writer, Error> {
@@ -141,31 +163,40 @@ impl<D: Directory> Store<D> {
     }
 
     fn write_batches(&mut self, journal: &mut Writer) -> io::Result<()> {
-        while !self.pending.is_empty() {
-            let mut batch: Vec<(u32, Builder)> = Vec::new();
+        let mut next = Some(0);
+        while let Some(first) = next.take() {
+            let mut batch: Vec<(u32, &Builder)> = Vec::new();
             let mut entries = 0;
-            for (series, chunks) in &self.pending {
-                let count: u32 = chunks.iter().map(Builder::count).sum();
+            for (series, chunks) in self.open.range(first..) {
+                let count: u32 = chunks.iter().map(Builder::unwritten_count).sum();
                 if entries > 0 && entries + count > BATCH_ENTRIES {
+                    next = Some(*series);
                     break;
                 }
                 entries += count;
-                batch.extend(chunks.iter().map(|chunk| (*series, chunk.clone())));
+                let new = chunks.iter().filter(|chunk| chunk.unwritten_count() > 0);
+                batch.extend(new.map(|chunk| (*series, chunk)));
             }
+            let Some((last, _)) = batch.last().copied() else {
+                break;
+            };
             let chunks = || batch.iter().map(|(_, chunk)| chunk);
             let about = About {
                 kind: Kind::Batch,
                 series: 0,
                 count: entries,
                 boot_id: self.options.boot_id,
-                start_ns: chunks().map(Builder::start_ns).min().unwrap_or(0),
-                end_ns: chunks().map(Builder::end_ns).max().unwrap_or(0),
+                start_ns: chunks()
+                    .map(|chunk| chunk.unwritten_start_ns())
+                    .min()
+                    .unwrap_or(0),
+                end_ns: chunks().map(|chunk| chunk.end_ns()).max().unwrap_or(0),
             };
             journal.append(&about, &batch::pack(&batch))?;
             // From here on it is in the file; if it does not reach the disk, it is still in memory.
-            for (series, _) in &batch {
-                self.pending.remove(series);
-            }
+            let written = self.open.range_mut(first..=last);
+            let chunks = written.flat_map(|(_, chunks)| chunks);
+            chunks.for_each(Builder::mark_written);
         }
         journal.sync()
     }
@@ -219,7 +250,7 @@ impl<D: Directory> Store<D> {
         let left = self.open.values().flatten();
         self.open_entries = left.map(|chunk| chunk.count() as usize).sum();
         // Everything else that the journal does not have yet is in the segment.
-        self.pending = self.open.clone();
+        self.mark_unwritten();
         self.declare_refused();
         self.remove(&journal.name())
     }
@@ -304,20 +335,4 @@ impl<D: Directory> Store<D> {
 /// Number of the hour since 1970.
 fn hour(time_ns: u64) -> u64 {
     time_ns / HOUR_NS
-}
-
-/// Appends to the last chunk of a series, or to a new one if that cannot take the entry, or is of another hour.
-fn append(chunks: &mut Chunks, series: u32, interval_ns: u64, entry: &Entry) {
-    let chunks = chunks.entry(series).or_default();
-    let mut new = Builder::new(interval_ns);
-    if let Some(last) = chunks.last_mut() {
-        let is_same = last.interval_ns() == new.interval_ns()
-            && hour(last.start_ns()) == hour(entry.time_ns());
-        if is_same && last.push(entry).is_ok() {
-            return;
-        }
-    }
-    // An empty chunk takes any entry.
-    let _ = new.push(entry);
-    chunks.push(new);
 }
