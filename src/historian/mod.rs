@@ -11,6 +11,7 @@
 //! | `disk` | the thread that owns what is on disk |
 //! | `events` | the thread that follows netsonded's event log |
 //! | `load` | the thread that asks for the load of interfaces |
+//! | `memory` | settings of the C library's heap |
 //! | `record` | the record on disk, what is kept, and the evidence of outages |
 //! | `service` | the methods of `io.netsonde.History` |
 //!
@@ -23,6 +24,7 @@ mod clock;
 mod disk;
 mod events;
 mod load;
+mod memory;
 pub mod record;
 mod run;
 mod service;
@@ -85,6 +87,7 @@ const RESOLVE: Duration = Duration::from_secs(60);
 
 /// Runs the historian. Returns the exit status: 0 after an orderly end, 2 if it could not start.
 pub fn run(args: &Args) -> u8 {
+    memory::settle();
     match start(args) {
         Ok(()) => 0,
         Err(problems) => {

@@ -155,19 +155,26 @@ pub enum News {
     PartOf(u64, u64),
 }
 
+/// What was seen of a target since the first probe that was lost.
+#[derive(Clone, Debug)]
+struct Doubt {
+    /// Its send time in nanoseconds since 1970.
+    since_ns: u64,
+    /// What was seen of it.
+    words: String,
+    /// The last cause other than its own, with its words.
+    cause: Option<(Cause, String)>,
+    /// Packets that are collected.
+    evidence: Option<u64>,
+}
+
 /// What is kept of a target over a restart.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tracked {
     machine: Machine,
-    /// First probe lost since the last answer: its send time, and what was seen of it.
+    /// What was seen since the last answer, if a probe was lost.
     #[serde(skip)]
-    suspect: Option<(u64, Option<String>)>,
-    /// The last cause other than its own since then.
-    #[serde(skip)]
-    cause: Option<(Cause, String)>,
-    /// Packets that are collected since the first lost probe.
-    #[serde(skip)]
-    evidence: Option<u64>,
+    doubt: Option<Box<Doubt>>,
     /// Words of the last lost probe.
     #[serde(default, skip_serializing_if = "is_default")]
     words: Option<String>,
@@ -234,9 +241,7 @@ impl Book {
             None => {
                 let tracked = Tracked {
                     machine: Machine::new(rule),
-                    suspect: None,
-                    cause: None,
-                    evidence: None,
+                    doubt: None,
                     words: None,
                     outages: Vec::new(),
                     degraded: None,
@@ -337,8 +342,9 @@ impl Book {
 
     /// Notes that packets are collected of a target that is suspected.
     pub fn attach(&mut self, series: u32, evidence: u64) {
-        if let Some(tracked) = self.targets.get_mut(&series) {
-            tracked.evidence = Some(evidence);
+        let tracked = self.targets.get_mut(&series);
+        if let Some(doubt) = tracked.and_then(|tracked| tracked.doubt.as_mut()) {
+            doubt.evidence = Some(evidence);
         }
     }
 
@@ -357,19 +363,24 @@ impl Book {
         let had_outage = tracked.machine.outage().is_some();
         let changes = tracked.machine.result(sent_ns, fate);
         if let Some(loss) = loss {
-            if tracked.suspect.is_none() {
-                tracked.suspect = Some((sent_ns, Some(loss.words.clone())));
-                if !had_outage {
-                    news.push(News::Suspect(series, sent_ns));
-                }
+            if tracked.doubt.is_none() && !had_outage {
+                news.push(News::Suspect(series, sent_ns));
             }
             tracked.words = Some(loss.words.clone());
+            let doubt = tracked.doubt.get_or_insert_with(|| {
+                Box::new(Doubt {
+                    since_ns: sent_ns,
+                    words: loss.words.clone(),
+                    cause: None,
+                    evidence: None,
+                })
+            });
             if !matches!(loss.cause, Cause::Own { .. }) {
-                tracked.cause = Some((loss.cause, loss.words));
+                doubt.cause = Some((loss.cause, loss.words));
             }
         }
         // Nearly all probes are of targets that are up and stay so.
-        let is_quiet = tracked.machine.outage().is_none() && tracked.suspect.is_none();
+        let is_quiet = tracked.machine.outage().is_none() && tracked.doubt.is_none();
         if !changes.is_empty() || !is_quiet {
             self.apply(series, changes, &mut news);
             self.follow(series, fate, &mut news);
@@ -384,13 +395,13 @@ impl Book {
         let Some(tracked) = self.targets.get_mut(&series) else {
             return news;
         };
-        let is_since = |(since_ns, _): &(u64, Option<String>)| *since_ns <= sent_ns;
-        if !tracked.suspect.as_ref().is_some_and(is_since) {
+        let doubt = tracked.doubt.as_mut();
+        let Some(doubt) = doubt.filter(|doubt| doubt.since_ns <= sent_ns) else {
             return news;
-        }
+        };
         tracked.words = Some(loss.words.clone());
         if !matches!(loss.cause, Cause::Own { .. }) {
-            tracked.cause = Some((loss.cause, loss.words));
+            doubt.cause = Some((loss.cause, loss.words));
         }
         if let Some(outage) = tracked.machine.outage() {
             let fate = fate_of(outage.first_fate).unwrap_or(Fate::Unanswered);
@@ -405,15 +416,13 @@ impl Book {
             return;
         };
         let Some(outage) = tracked.machine.outage().cloned() else {
-            if fate == Fate::Replied && tracked.suspect.take().is_some() {
-                tracked.cause = None;
-                tracked.evidence = None;
+            if fate == Fate::Replied && tracked.doubt.take().is_some() {
                 news.push(News::Cleared(series));
             }
             return;
         };
         let number = outage.number;
-        let cause = tracked.cause.clone();
+        let cause = tracked.doubt.as_ref().and_then(|doubt| doubt.cause.clone());
         let Some(id) = self.outage_of(series) else {
             return;
         };
@@ -525,13 +534,11 @@ impl Book {
         let Some(tracked) = self.targets.get(&series) else {
             return;
         };
-        let evidence = tracked.evidence;
-        let first = tracked
-            .suspect
-            .as_ref()
-            .and_then(|(_, words)| words.clone());
-        let (cause, words) = match &tracked.cause {
-            Some((cause, words)) => (cause.clone(), words.clone()),
+        let doubt = tracked.doubt.as_deref();
+        let evidence = doubt.and_then(|doubt| doubt.evidence);
+        let first = doubt.map(|doubt| doubt.words.clone());
+        let (cause, words) = match doubt.and_then(|doubt| doubt.cause.clone()) {
+            Some(seen) => seen,
             None => (Cause::Own { series }, first.clone().unwrap_or_default()),
         };
         let joined = self
@@ -552,9 +559,7 @@ impl Book {
         let Some(tracked) = self.targets.get_mut(&series) else {
             return;
         };
-        tracked.suspect = None;
-        tracked.cause = None;
-        tracked.evidence = None;
+        tracked.doubt = None;
         let number = outage.number;
         let known = tracked
             .outages

@@ -214,7 +214,7 @@ pub struct Machine {
     #[serde(skip_serializing_if = "is_default")]
     resumed_ns: u64,
     #[serde(skip_serializing_if = "is_default")]
-    outage: Option<Outage>,
+    outage: Option<Box<Outage>>,
     /// Outages that ended within the time of the rule, the oldest first; at most as many as make flapping.
     #[serde(skip_serializing_if = "is_default")]
     ended: Vec<Outage>,
@@ -278,7 +278,7 @@ impl Machine {
 
     /// Returns the outage that lasts.
     pub fn outage(&self) -> Option<&Outage> {
-        self.outage.as_ref()
+        self.outage.as_deref()
     }
 
     /// Processes the result of a probe.
@@ -382,11 +382,11 @@ impl Machine {
             let outage = self.merge(outage);
             self.set(State::Flapping, outage.begin_ns, changes);
             changes.push(Change::Merged(self.number, outage.clone()));
-            self.outage = Some(outage);
+            self.outage = Some(Box::new(outage));
         } else {
             self.set(State::Down, begin_ns, changes);
             changes.push(Change::Began(outage.clone()));
-            self.outage = Some(outage);
+            self.outage = Some(Box::new(outage));
         }
     }
 
@@ -448,7 +448,7 @@ impl Machine {
     }
 
     fn end(&mut self, ended_by_ns: u64, changes: &mut Vec<Change>) {
-        let Some(mut outage) = self.outage.take() else {
+        let Some(mut outage) = self.outage.take().map(|outage| *outage) else {
             return;
         };
         let is_seen = !self.is_end_hidden;

@@ -236,7 +236,8 @@ impl<D: Directory> Table<D> {
         });
         self.file = Some(written.map_err(failure(&self.directory, "write", &self.name))?);
         self.length += self.pending.len() as u64;
-        self.pending.clear();
+        // Many change at once, and then none for hours.
+        self.pending = Vec::new();
         Ok(())
     }
 
@@ -249,7 +250,7 @@ impl<D: Directory> Table<D> {
         let written = self.replace(&name, text.as_bytes());
         written.map_err(failure(&self.directory, "write", &name))?;
         self.length = text.len() as u64;
-        self.pending.clear();
+        self.pending = Vec::new();
         self.is_stale = false;
         Ok(())
     }
