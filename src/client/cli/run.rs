@@ -181,11 +181,15 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         Command::Ping(args) => ping::ping(global, service.required()?, args),
         Command::Families(args) => families::run(global, args),
         Command::Sockets(args) => sockets::run(global, service.if_running(), args),
-        Command::Doctor(args) if args.dry_run => doctor::host::dry_run(global, args),
-        Command::Doctor(args) => {
-            service.required()?;
-            doctor::host::run(global, service.if_running(), &service.historian(), args)
-        }
+        Command::Doctor(args) => match &args.target {
+            Some(target) if args.dry_run => doctor::target::dry_run(global, args, target),
+            Some(target) => doctor::target::run(global, service.required()?, args, target),
+            None if args.dry_run => doctor::host::dry_run(global, args),
+            None => {
+                service.required()?;
+                doctor::host::run(global, service.if_running(), &service.historian(), args)
+            }
+        },
         Command::Demo(args) => demo::run(global, args),
         Command::Explain { id } => doctor::explain(global, id.as_deref()),
         Command::Completions { shell } => {

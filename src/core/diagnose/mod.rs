@@ -9,6 +9,7 @@
 //! | `modes` | every failure mode, causes before symptoms |
 //! | `receiver`, `socket`, `protocol`, `snooping`, `routing`, `stream` | the failure modes: text and rule of each |
 //! | `host` | the same for a whole host, without a group |
+//! | `target` | the same for a name, a host or a port to reach |
 //!
 //! A new failure mode is a static with its text and its rule, a line in `modes`, and a scenario in
 //! `tests/doctor.rs`.
@@ -23,6 +24,7 @@ mod routing;
 mod snooping;
 mod socket;
 mod stream;
+pub mod target;
 pub mod wire;
 
 use serde::Serialize;
@@ -136,12 +138,12 @@ pub struct Text {
     pub fix: &'static str,
 }
 
-/// Returns the texts of all failure modes, each once: those of a group, then those of a host only.
+/// Returns the texts of all failure modes, each once: those of a group, then those of a host only, and of a target only.
 pub fn texts() -> Vec<Text> {
     let mut all: Vec<Text> = ALL.iter().map(|mode| mode.text()).collect();
-    for mode in host::modes() {
-        if !all.iter().any(|known| known.id == mode.text.id) {
-            all.push(mode.text);
+    for text in host::modes().map(|mode| mode.text).chain(target::modes()) {
+        if !all.iter().any(|known| known.id == text.id) {
+            all.push(text);
         }
     }
     all

@@ -10,6 +10,21 @@ const NAME_MAX: usize = 255;
 /// Maximum number of questions and of records decoded per message.
 pub(super) const MAX_RECORDS: u16 = 64;
 
+/// Returns name and type of the first question of a DNS message (RFC 1035, section 4.1.2); `None` if it has none.
+pub fn question(message: &[u8]) -> Option<(String, u16)> {
+    const HEADER: usize = 12;
+    let whole = Cursor::new(message, 0);
+    let mut from = whole;
+    from.skip(4).ok()?;
+    if from.u16().ok()? == 0 {
+        return None;
+    }
+    let mut from = whole;
+    from.skip(HEADER).ok()?;
+    let name = name(whole, &mut from).ok()?;
+    Some((name, from.u16().ok()?))
+}
+
 /// Reads the name at `from`. Compression pointers are followed within `message`, the whole DNS message.
 pub(super) fn name<'a>(
     message: Cursor<'a>,

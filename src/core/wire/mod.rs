@@ -44,6 +44,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::text::push_decimal;
 
 use cursor::{Cursor, Mac, UnexpectedEnd};
+pub use dns_name::question as dns_question;
 pub use frame::{Checksum, Direction, Frame, LinkType};
 pub use upper::name as protocol_name;
 

@@ -22,6 +22,13 @@ pub fn service_name(tcp: bool, port: u16) -> Option<&'static str> {
     find(table).or_else(|| find(BOTH))
 }
 
+/// Returns the TCP or UDP port of a service name, or `None` if it is not in the table.
+pub fn port_of_service(tcp: bool, name: &str) -> Option<u16> {
+    let table: &[(u16, &str)] = if tcp { TCP } else { UDP };
+    let mut all = table.iter().chain(BOTH);
+    all.find(|(_, known)| *known == name).map(|(port, _)| *port)
+}
+
 const BOTH: &[(u16, &str)] = &[
     (7, "echo"),
     (9, "discard"),

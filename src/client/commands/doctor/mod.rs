@@ -1,20 +1,24 @@
-//! SHELL. `mcast doctor`, `doctor` and `explain`: gathers evidence, diagnoses it and prints the findings.
+//! SHELL. `mcast doctor`, `doctor`, `doctor TARGET` and `explain`: gathers evidence, diagnoses it and prints the findings.
 //!
 //! | file | contents |
 //! |---|---|
+//! | `echo` | echo requests of the doctors, and their fates |
 //! | `explain` | `explain`: the texts of failure modes |
 //! | `gather` | evidence for a group: kernel state before and after the window |
 //! | `record` | packets of the service's record, or of a capture file |
 //! | `service` | values that both diagnoses take from the status of the service |
 //! | `links` | interfaces, addresses and bridge settings, by netlink |
 //! | `host` | `doctor`: diagnosis of the whole host |
+//! | `target` | `doctor TARGET`: why a name, a host or a port cannot be reached |
 
+pub(crate) mod echo;
 mod explain;
 mod gather;
 pub(crate) mod host;
 mod links;
 mod record;
 mod service;
+pub(crate) mod target;
 
 use std::collections::BTreeMap;
 use std::io::Write;

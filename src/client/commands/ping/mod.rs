@@ -465,7 +465,7 @@ fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
 }
 
 /// Describes an error of getaddrinfo(3), which the standard library wraps in words of its own.
-fn cannot_resolve(error: &std::io::Error) -> String {
+pub(crate) fn cannot_resolve(error: &std::io::Error) -> String {
     let why = reason(error);
     let why = why.rsplit(": ").next().unwrap_or(&why);
     format!("cannot resolve the name: {why}")

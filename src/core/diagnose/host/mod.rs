@@ -30,8 +30,10 @@ mod virtual_routers;
 use serde::Serialize;
 
 use super::{Finding, FindingDraft, Severity, Text, Verdict};
+pub(super) use addresses::ADDRESS_CONFLICT;
 pub use checks::CHECKS;
 pub use evidence::HostEvidence;
+pub(super) use neighbors::NEIGHBOR_ENTRY_WRONG;
 
 /// A finding of a rule, with its interface.
 #[derive(Clone, Debug, PartialEq)]

@@ -209,7 +209,7 @@ fn render(
 }
 
 /// Renders a check with its outcome, the findings and what was seen.
-fn check_line(check: &Checked, style: Style) -> String {
+pub(super) fn check_line(check: &Checked, style: Style) -> String {
     let outcome = match (check.state, check.findings.is_empty()) {
         ("made", true) => "ok",
         ("made", false) => "found",

@@ -1,17 +1,16 @@
 //! SHELL. Probes of `doctor`: a few echo requests to each gateway, sent by the service, which reports where
 //! each lost one died.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::Path;
 
 use serde::Serialize;
 
 use netsonde_core::diagnose::host::evidence::{Known, Probed, Route};
-use netsonde_core::protocol::ping::{Options, PingCall, PingReply, Probe};
+use netsonde_core::protocol::ping::Options;
 
+use crate::client::commands::doctor::echo;
 use crate::client::failure::Failure;
-use crate::varlink::client::Connection;
 
 /// Echo requests per gateway: enough to distinguish loss from chance within the default window.
 const COUNT: u32 = 4;
@@ -108,11 +107,7 @@ pub fn send(socket: &Path, all: &[ToSend]) -> Sent {
 /// and the kernel resolves the address again.
 fn run(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
     let probed = probe(socket, one)?;
-    let is_stale = |probe: &Probe| {
-        let last_seen = probe.last_seen.as_deref().unwrap_or_default();
-        probe.fate == "unresolved" && !last_seen.contains("asked")
-    };
-    if !probed.probes.is_empty() && probed.probes.iter().all(is_stale) {
+    if !probed.probes.is_empty() && probed.probes.iter().all(echo::is_stale) {
         return probe(socket, one);
     }
     Ok(probed)
@@ -120,34 +115,15 @@ fn run(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
 
 /// Sends the probes to a gateway once.
 fn probe(socket: &Path, one: &ToSend) -> Result<Probed, Failure> {
-    let call = PingCall {
-        targets: Some(vec![one.target.clone()]),
-        options: Some(Options {
-            count: Some(COUNT),
-            interval_ns: Some(INTERVAL_NS),
-            timeout_ns: Some(TIMEOUT_NS),
-            size: Some(SIZE_BYTES),
-            interface: Some(one.interface.clone()),
-            ..Options::default()
-        }),
-        ..PingCall::default()
+    let options = Options {
+        count: Some(COUNT),
+        interval_ns: Some(INTERVAL_NS),
+        timeout_ns: Some(TIMEOUT_NS),
+        size: Some(SIZE_BYTES),
+        interface: Some(one.interface.clone()),
+        ..Options::default()
     };
-    let mut connection = Connection::open(socket)?;
-    connection.call_more("io.netsonde.Ping.Ping", &call)?;
-    // A probe that was reported as lost may be reported again as late.
-    let mut fates: HashMap<u32, Probe> = HashMap::new();
-    while let Some((reply, continues)) = connection.reply_or::<PingReply>(None)? {
-        for probe in reply.probes.into_iter().flatten() {
-            if probe.duplicate != Some(true) {
-                fates.insert(probe.seq, probe);
-            }
-        }
-        if !continues {
-            break;
-        }
-    }
-    let mut probes: Vec<Probe> = fates.into_values().collect();
-    probes.sort_by_key(|probe| probe.seq);
+    let probes = echo::send(socket, &one.target, options)?;
     Ok(Probed {
         gateway: one.gateway.unwrap_or(IpAddr::from([0; 4])),
         interface: one.interface.clone(),

@@ -1,0 +1,42 @@
+//! SHELL. Echo requests of the doctors: a run of its own, whose probes are returned with their fates.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use netsonde_core::protocol::ping::{Options, PingCall, PingReply, Probe};
+
+use crate::client::failure::Failure;
+use crate::varlink::client::Connection;
+
+/// Sends echo requests to a target, and waits until the fate of each is known. Returns them in the order of sending.
+pub fn send(socket: &Path, target: &str, options: Options) -> Result<Vec<Probe>, Failure> {
+    let call = PingCall {
+        targets: Some(vec![target.to_owned()]),
+        options: Some(options),
+        ..PingCall::default()
+    };
+    let mut connection = Connection::open(socket)?;
+    connection.call_more("io.netsonde.Ping.Ping", &call)?;
+    // A probe that was reported as lost may be reported again as late.
+    let mut fates: HashMap<u32, Probe> = HashMap::new();
+    while let Some((reply, continues)) = connection.reply_or::<PingReply>(None)? {
+        for probe in reply.probes.into_iter().flatten() {
+            if probe.duplicate != Some(true) {
+                fates.insert(probe.seq, probe);
+            }
+        }
+        if !continues {
+            break;
+        }
+    }
+    let mut probes: Vec<Probe> = fates.into_values().collect();
+    probes.sort_by_key(|probe| probe.seq);
+    Ok(probes)
+}
+
+/// Returns whether a probe shows only that the kernel was giving up on an earlier address resolution: it sent no
+/// request, so the next probe may show another state.
+pub fn is_stale(probe: &Probe) -> bool {
+    let last_seen = probe.last_seen.as_deref().unwrap_or_default();
+    probe.fate == "unresolved" && !last_seen.contains("asked")
+}

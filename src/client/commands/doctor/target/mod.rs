@@ -1,0 +1,266 @@
+//! SHELL. `doctor TARGET[:PORT]`: why a name, a host or a port cannot be reached, or is slow.
+//!
+//! | file | contents |
+//! |---|---|
+//! | `lookup` | resolves the name, and reads from the record what the resolver asked |
+//! | `way` | the way to one address: route, echo requests, lengths, routers |
+//! | `attempt` | the attempt to reach the port, as a program would make it |
+//! | `seen` | packets of the record about it |
+
+mod attempt;
+mod lookup;
+mod seen;
+mod way;
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use netsonde_core::diagnose::target::evidence::{TargetEvidence, Way};
+use netsonde_core::diagnose::target::subject::{Host, Protocol, Subject};
+use netsonde_core::diagnose::target::{TargetDiagnosis, diagnose};
+use netsonde_core::diagnose::{Severity, Verdict, withdraw_proof};
+use netsonde_core::wire::services::port_of_service;
+use serde::Serialize;
+
+use crate::client::cli::args::{DoctorArgs, Global};
+use crate::client::commands::doctor::{count, finding_text, head, is_strict_failure};
+use crate::client::failure::Failure;
+use crate::client::namespace;
+use crate::client::output::{json, progress};
+use crate::client::render::style::Style;
+use crate::client::render::wrap::fit;
+use crate::client::screen;
+
+use super::host::check_line;
+
+/// What is sent, in words and for scripts.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ToSend {
+    /// Kind: "name lookup", "echo request", "echo request with TTL", "connection" or "datagram".
+    pub kind: &'static str,
+    /// To whom.
+    pub target: String,
+    /// Number of packets; for a lookup and a connection 1.
+    pub count: u32,
+    /// Length with the IP header in bytes; 0 where it does not apply.
+    pub bytes: u32,
+    /// When: "always" or "if something fails".
+    pub when: &'static str,
+}
+
+/// Demanded interface and source address.
+#[derive(Clone, Debug, Default)]
+pub struct By {
+    /// Interface.
+    pub interface: Option<String>,
+    /// Source address.
+    pub source: Option<std::net::IpAddr>,
+}
+
+/// Parses the target.
+pub fn parse(text: &str) -> Result<Subject, Failure> {
+    let service = |name: &str, protocol: Protocol| port_of_service(protocol == Protocol::Tcp, name);
+    Subject::parse(text, service).map_err(Failure::Other)
+}
+
+/// Runs `doctor TARGET`. Returns 0 if it is reached, 1 on a fault, 2 if the verdict is undetermined.
+pub fn run(global: &Global, socket: &Path, args: &DoctorArgs, target: &str) -> Result<u8, Failure> {
+    let subject = parse(target)?;
+    let by = by(args)?;
+    let start = Instant::now();
+    let is_one_network = namespace::require(socket)?;
+    progress(global, &format!("trying to reach {subject}"));
+    let (evidence, sent) = gather(socket, subject, &by)?;
+    let mut diagnosis = diagnose(&evidence);
+    if !is_one_network {
+        withdraw_proof(&mut diagnosis.findings);
+    }
+    let mut out = screen::stdout();
+    if global.json {
+        let report = serde_json::json!({
+            "subject": {
+                "target": evidence.subject.host(),
+                "port": evidence.subject.port.map(|(_, port)| port),
+                "protocol": evidence.subject.port.map(|(protocol, _)| protocol.name().to_lowercase()),
+                "interface": by.interface,
+                "source": by.source.map(|source| source.to_string()),
+            },
+            "verdict": diagnosis.verdict,
+            "findings": diagnosis.findings,
+            "checks": diagnosis.checks,
+            "sent": sent,
+            "duration_ns": start.elapsed().as_nanos() as u64,
+        });
+        json(&mut out, &report)?;
+    } else {
+        let text = render(&evidence, &diagnosis, global.style(), global.verbose);
+        write!(out, "{text}")?;
+    }
+    drop(out);
+    if is_strict_failure(args.strict, &diagnosis.findings) {
+        return Ok(1);
+    }
+    Ok(match diagnosis.verdict {
+        Verdict::Healthy => 0,
+        Verdict::Fault => 1,
+        Verdict::Undetermined => {
+            let why = evidence
+                .ways
+                .iter()
+                .find_map(|way| way.echoes.as_ref().err());
+            match why {
+                Some(why) => eprintln!("netsonde: no probe was sent: {why}"),
+                None => eprintln!("netsonde: nothing that was seen explains it"),
+            }
+            2
+        }
+    })
+}
+
+fn by(args: &DoctorArgs) -> Result<By, Failure> {
+    let source = match &args.source {
+        None => None,
+        Some(text) => Some(
+            netsonde_core::address::parse_address(text)
+                .map_err(|why| Failure::Other(format!("--source {text}: {why}")))?,
+        ),
+    };
+    Ok(By {
+        interface: args.interface.clone(),
+        source,
+    })
+}
+
+/// Gathers the evidence. Both families are tried at the same time.
+fn gather(
+    socket: &Path,
+    subject: Subject,
+    by: &By,
+) -> Result<(TargetEvidence, Vec<ToSend>), Failure> {
+    let mut sent = Vec::new();
+    let (lookup, targets) = match &subject.host {
+        Host::Address(..) => (None, vec![subject.host()]),
+        Host::Name(name) => {
+            sent.push(to_look_up(name));
+            let lookup = lookup::look_up(socket, name)?;
+            let targets = first_of_each_family(lookup.found.as_deref().unwrap_or_default());
+            (Some(lookup), targets)
+        }
+    };
+    let ways: Vec<Result<(Way, Vec<ToSend>), Failure>> = std::thread::scope(|scope| {
+        let all: Vec<_> = targets
+            .iter()
+            .map(|target| scope.spawn(|| way::explore(socket, target, subject.port, by)))
+            .collect();
+        let join = |one: std::thread::ScopedJoinHandle<'_, _>| {
+            let panicked = || Err(Failure::Other("a thread of the client panicked".into()));
+            one.join().unwrap_or_else(|_| panicked())
+        };
+        all.into_iter().map(join).collect()
+    });
+    let mut all = Vec::new();
+    for way in ways {
+        let (way, more) = way?;
+        sent.extend(more);
+        all.push(way);
+    }
+    let evidence = TargetEvidence {
+        subject,
+        lookup,
+        ways: all,
+    };
+    Ok((evidence, sent))
+}
+
+fn to_look_up(name: &str) -> ToSend {
+    ToSend {
+        kind: "name lookup",
+        target: name.to_owned(),
+        count: 1,
+        bytes: 0,
+        when: "always",
+    }
+}
+
+/// The resolver's first address of each family.
+fn first_of_each_family(found: &[std::net::IpAddr]) -> Vec<String> {
+    let mut all: Vec<std::net::IpAddr> = Vec::new();
+    for address in found {
+        if !all.iter().any(|known| known.is_ipv4() == address.is_ipv4()) {
+            all.push(*address);
+        }
+    }
+    all.iter().map(ToString::to_string).collect()
+}
+
+/// Runs `doctor --dry-run TARGET`: prints what would be sent. A name is not resolved.
+pub fn dry_run(global: &Global, args: &DoctorArgs, target: &str) -> Result<u8, Failure> {
+    let subject = parse(target)?;
+    by(args)?;
+    let mut all = Vec::new();
+    if let Host::Name(name) = &subject.host {
+        all.push(to_look_up(name));
+    }
+    all.extend(way::to_send(&subject.host(), subject.port));
+    let mut out = screen::stdout();
+    if global.json {
+        json(&mut out, &serde_json::json!({ "would_send": all }))?;
+        return Ok(0);
+    }
+    for one in &all {
+        let bytes = match one.bytes {
+            0 => String::new(),
+            bytes => format!(" of {bytes} bytes"),
+        };
+        let when = match one.when {
+            "always" => String::new(),
+            when => format!(" {when}"),
+        };
+        let words = match one.kind {
+            "name lookup" => format!("look up {}", one.target),
+            "connection" => format!(
+                "open a connection to {}, send nothing, and close it",
+                one.target
+            ),
+            kind => format!(
+                "send {}{bytes} to {}",
+                netsonde_core::text::counted(one.count, kind),
+                one.target
+            ),
+        };
+        writeln!(out, "would {words}{when}")?;
+    }
+    Ok(0)
+}
+
+/// Renders the verdict and the findings; with `verbose` also each step.
+fn render(
+    evidence: &TargetEvidence,
+    diagnosis: &TargetDiagnosis,
+    style: Style,
+    verbose: bool,
+) -> String {
+    let verdict = match (
+        diagnosis.verdict,
+        count(&diagnosis.findings, Severity::Warning),
+    ) {
+        (Verdict::Healthy, 0) => style.good("reached"),
+        _ => head(diagnosis.verdict, &diagnosis.findings, style),
+    };
+    let mut text = format!("{}: {verdict}\n", evidence.subject);
+    if verbose || (diagnosis.verdict == Verdict::Healthy && diagnosis.findings.is_empty()) {
+        for check in diagnosis
+            .checks
+            .iter()
+            .filter(|check| verbose || check.state == "made")
+        {
+            text.push_str(&fit(&check_line(check, style), style));
+        }
+    }
+    for finding in &diagnosis.findings {
+        text.push('\n');
+        text.push_str(&finding_text(finding, "cause", style));
+    }
+    text
+}

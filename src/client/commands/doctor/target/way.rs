@@ -1,0 +1,316 @@
+//! SHELL. The way to one address: route, echo requests, the attempt to reach the port, and where they end if something
+//! fails.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::path::Path;
+
+use netlink_packet_route::route::RouteType;
+use netsonde_core::diagnose::target::evidence::{Outcome, PortTry, Way};
+use netsonde_core::diagnose::target::packet::PortSeen;
+use netsonde_core::diagnose::target::subject::Protocol;
+use netsonde_core::host::counters::Counters;
+use netsonde_core::protocol::ping::{Options, Probe};
+use netsonde_core::sockets::{Detail, Socket};
+use nix::net::if_::{if_indextoname, if_nametoindex};
+
+use super::attempt::{self, Made};
+use super::seen::{self, RECORDED_AFTER};
+use super::{By, ToSend};
+use crate::client::commands::doctor::{echo, links};
+use crate::client::failure::Failure;
+use crate::linux::netlink::{Netlink, RouteQuery};
+use crate::linux::{diag, proc_net, wall_ns};
+
+/// Small echo requests: enough to tell loss from chance.
+const ECHOES: u32 = 5;
+const INTERVAL_NS: u64 = 100_000_000;
+/// Time limit in nanoseconds: a router gives up on a host that does not answer ARP after three seconds, and says so.
+const TIMEOUT_NS: u64 = 3_300_000_000;
+/// Payload in bytes, the default of ping(8), and its length with the IPv4 header.
+const SIZE: u32 = 56;
+const SIZE_WITH_HEADERS: u32 = 84;
+/// Echo requests as long as the MTU.
+const LARGE: u32 = 2;
+const LARGE_TIMEOUT_NS: u64 = 1_200_000_000;
+/// Longest of these with the IP header in bytes: the largest that links carry; loopback has 65536.
+const LARGE_MAX: u32 = 9000;
+/// Highest TTL of the probes for routers: a run each, and a user may have 32. Paths of the Internet have 10 to 20.
+const HOPS: u8 = 20;
+const HOP_TIMEOUT_NS: u64 = 1_000_000_000;
+/// Time before the attempts from which packets are read, in nanoseconds.
+const SLACK_NS: u64 = 20_000_000;
+/// Counters that the rules look at.
+const COUNTERS: [&str; 4] = [
+    "IPReversePathFilter",
+    "ListenOverflows",
+    "TCPReqQFullDrop",
+    "TCPReqQFullDoCookies",
+];
+
+/// Returns what is sent to one address.
+pub fn to_send(target: &str, port: Option<(Protocol, u16)>) -> Vec<ToSend> {
+    let one = |kind, count, bytes, when| ToSend {
+        kind,
+        target: target.to_owned(),
+        count,
+        bytes,
+        when,
+    };
+    let mut all = vec![
+        one("echo request", ECHOES, SIZE_WITH_HEADERS, "always"),
+        one("echo request as long as the MTU", LARGE, 0, "always"),
+    ];
+    if let Some((protocol, port)) = port {
+        let target = match target.contains(':') {
+            true => format!("[{target}]:{port}"),
+            false => format!("{target}:{port}"),
+        };
+        all.push(ToSend {
+            target,
+            ..match protocol {
+                Protocol::Tcp => one("connection", 1, 0, "always"),
+                Protocol::Udp => one("datagram", 1, 0, "always"),
+            }
+        });
+    }
+    let hops = u32::from(HOPS);
+    let when = "if something fails";
+    all.push(one(
+        "echo request with a TTL from 1 on",
+        hops,
+        SIZE_WITH_HEADERS,
+        when,
+    ));
+    all
+}
+
+fn counters() -> Counters {
+    Counters::parse(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6"))
+}
+
+/// Follows the way to an address.
+pub fn explore(
+    socket: &Path,
+    target: &str,
+    port: Option<(Protocol, u16)>,
+    by: &By,
+) -> Result<(Way, Vec<ToSend>), Failure> {
+    let mut way = route(target, by)?;
+    let address = socket_address(target, port.map_or(0, |(_, port)| port));
+    let from_ns = wall_ns().saturating_sub(SLACK_NS);
+    let before = counters();
+    let options = options(by);
+    let can_be_large = !way.is_local && way.has_route;
+    let (echoes, large, made) = std::thread::scope(|scope| {
+        let echoes = scope.spawn(|| small(socket, target, &options));
+        let large = can_be_large.then(|| scope.spawn(|| send_large(socket, &way, &options)));
+        let made = port.zip(address).map(|((protocol, _), address)| {
+            scope.spawn(move || attempt::attempt(address, protocol, by))
+        });
+        (
+            echoes.join(),
+            large.and_then(|large| large.join().ok()),
+            made.and_then(|made| made.join().ok()),
+        )
+    });
+    let panicked = || Err("a thread of the client panicked".to_owned());
+    way.echoes = match echoes {
+        Ok(found) => found.map_err(|error| error.to_string()),
+        Err(_) => panicked(),
+    };
+    way.large = large.unwrap_or_default();
+    if let Some(made) = made {
+        way.port = Some(with_packets(socket, made, from_ns, &before, &way));
+    }
+    let is_large_lost = way.large.iter().any(|probe| probe.fate == "unanswered");
+    let is_whole = way.echoes().all(|probe| probe.fate == "replied");
+    let mut sent = to_send(target, port);
+    if can_be_large && way.echoes.is_ok() && (!way.works() || is_large_lost || !is_whole) {
+        way.hops = hops(socket, target, &options, SIZE, HOPS);
+        if is_large_lost {
+            let last = way.routers().last().map_or(0, |(ttl, ..)| ttl);
+            let size = way.large_bytes.saturating_sub(headers(&way));
+            let large = hops(socket, target, &options, size, last);
+            let answered = large
+                .iter()
+                .zip(1u8..)
+                .filter(|(probe, _)| probe.error.is_some());
+            way.large_hops = answered.map(|(_, ttl)| ttl).max().unwrap_or(0);
+        }
+    } else {
+        sent.retain(|one| one.when == "always");
+    }
+    if !can_be_large {
+        sent.retain(|one| one.kind != "echo request as long as the MTU");
+    }
+    Ok((way, sent))
+}
+
+fn socket_address(target: &str, port: u16) -> Option<SocketAddr> {
+    match target.split_once('%') {
+        None => Some(SocketAddr::new(target.parse().ok()?, port)),
+        Some((address, zone)) => {
+            let index = if_nametoindex(zone).ok()?;
+            Some(SocketAddrV6::new(address.parse().ok()?, port, 0, index).into())
+        }
+    }
+}
+
+/// Returns the way by the routing tables.
+fn route(target: &str, by: &By) -> Result<Way, Failure> {
+    let address: IpAddr = target
+        .split('%')
+        .next()
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| Failure::Other(format!("{target} is no address")))?;
+    let zone = target.split_once('%').map(|(_, zone)| zone);
+    let interface = by.interface.as_deref().or(zone);
+    let ifindex = match interface {
+        None => 0,
+        Some(name) => if_nametoindex(name).map_err(|_| Failure::no_such_interface(name))?,
+    };
+    let mut way = Way {
+        target: target.to_owned(),
+        is_ipv4: address.is_ipv4(),
+        ..Way::default()
+    };
+    let mut netlink = Netlink::open()?;
+    let query = RouteQuery {
+        ifindex,
+        source: by
+            .source
+            .filter(|source| source.is_ipv4() == address.is_ipv4()),
+        ..RouteQuery::default()
+    };
+    if let Ok(route) = netlink.route(address, &query) {
+        way.has_route = true;
+        way.is_local = route.kind == RouteType::Local;
+        way.router = route.gateway;
+        let name = if_indextoname(route.ifindex).ok();
+        way.interface = name.and_then(|name| name.into_string().ok());
+        let (links, _) = links::links(&mut netlink)?;
+        let link = links.iter().find(|link| link.ifindex == route.ifindex);
+        let mtu = route.mtu.or(link.map(|link| link.mtu)).unwrap_or(1500);
+        way.large_bytes = mtu.min(LARGE_MAX);
+    }
+    Ok(way)
+}
+
+/// Bytes of the IP header and the echo header.
+fn headers(way: &Way) -> u32 {
+    if way.is_ipv4 { 28 } else { 48 }
+}
+
+fn options(by: &By) -> Options {
+    Options {
+        count: Some(ECHOES),
+        interval_ns: Some(INTERVAL_NS),
+        timeout_ns: Some(TIMEOUT_NS),
+        size: Some(SIZE),
+        interface: by.interface.clone(),
+        source: by.source.map(|source| source.to_string()),
+        ..Options::default()
+    }
+}
+
+/// Sends the small echo requests; again, if the kernel was just giving up on the next hop.
+fn small(socket: &Path, target: &str, options: &Options) -> Result<Vec<Probe>, Failure> {
+    let probes = echo::send(socket, target, options.clone())?;
+    match !probes.is_empty() && probes.iter().all(echo::is_stale) {
+        true => echo::send(socket, target, options.clone()),
+        false => Ok(probes),
+    }
+}
+
+fn send_large(socket: &Path, way: &Way, options: &Options) -> Vec<Probe> {
+    let options = Options {
+        count: Some(LARGE),
+        timeout_ns: Some(LARGE_TIMEOUT_NS),
+        size: Some(way.large_bytes.saturating_sub(headers(way))),
+        pmtu_discovery: Some("probe".into()),
+        ..options.clone()
+    };
+    // Without them nothing is said of lengths.
+    echo::send(socket, &way.target, options).unwrap_or_default()
+}
+
+/// Sends an echo request with each TTL up to a highest. Returns them up to the first that the target answered.
+fn hops(socket: &Path, target: &str, options: &Options, size: u32, highest: u8) -> Vec<Probe> {
+    let with_ttl = |ttl: u8| Options {
+        count: Some(1),
+        timeout_ns: Some(HOP_TIMEOUT_NS),
+        size: Some(size),
+        ttl: Some(ttl),
+        pmtu_discovery: Some("probe".into()),
+        ..options.clone()
+    };
+    let found: Vec<Option<Probe>> = std::thread::scope(|scope| {
+        let all: Vec<_> = (1..=highest)
+            .map(|ttl| scope.spawn(move || echo::send(socket, target, with_ttl(ttl))))
+            .collect();
+        let first = |sent: Result<Vec<Probe>, Failure>| sent.ok()?.into_iter().next();
+        all.into_iter()
+            .map(|one| one.join().ok().and_then(first))
+            .collect()
+    });
+    let mut all = Vec::new();
+    for probe in found {
+        let probe = probe.unwrap_or_default();
+        let is_end = matches!(probe.fate.as_str(), "replied" | "late");
+        all.push(probe);
+        if is_end {
+            break;
+        }
+    }
+    all
+}
+
+/// Completes an attempt with its packets, and with what the kernel counts.
+fn with_packets(socket: &Path, made: Made, from_ns: u64, before: &Counters, way: &Way) -> PortTry {
+    std::thread::sleep(RECORDED_AFTER);
+    let now = counters();
+    let mut tried = made.tried.clone();
+    tried.moved = COUNTERS
+        .map(|name| (name, now.moved(before, &format!("TcpExt{name}"))))
+        .into();
+    if way.is_local {
+        tried.queue = queue(way, &tried);
+    }
+    tried.seen = match &made.attempt {
+        None => Ok(PortSeen::default()),
+        Some(attempt) => {
+            let mut seen = PortSeen::default();
+            let stores = ["connections", "names", "bulk"];
+            let read = seen::read(socket, from_ns, &stores, false, |packet| {
+                attempt.see(&mut seen, packet.time_ns, packet.interface, &packet.segment);
+            });
+            let read = read.and_then(|()| {
+                seen::read_errors(socket, from_ns, |error, quoted| {
+                    attempt.see_error(&mut seen, error, quoted);
+                })
+            });
+            read.map(|()| seen).map_err(|error| error.to_string())
+        }
+    };
+    tried
+}
+
+/// Connections that wait for a server of this host, and its limit.
+fn queue(way: &Way, tried: &PortTry) -> Option<(u32, u32)> {
+    if tried.protocol != Protocol::Tcp || tried.outcome == Outcome::Answered {
+        return None;
+    }
+    let address = way.address()?;
+    let (all, _) = diag::sockets();
+    let is_its = |socket: &&Socket| match &socket.detail {
+        Detail::Inet { local, .. } => {
+            local.port() == tried.port && (local.ip() == address || local.ip().is_unspecified())
+        }
+        _ => false,
+    };
+    let found = all
+        .iter()
+        .filter(is_its)
+        .find_map(|socket| socket.backlog)?;
+    Some((found.0 as u32, found.1 as u32))
+}

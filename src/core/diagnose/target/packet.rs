@@ -1,0 +1,327 @@
+//! PURE. What the record shows of an attempt to reach a port.
+
+use std::net::IpAddr;
+
+use super::subject::Protocol;
+use crate::wire::icmp::{meaning_v4, meaning_v6};
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Flags of a TCP header (RFC 9293, section 3.1).
+const FIN: u8 = 1;
+const SYN: u8 = 2;
+const RST: u8 = 4;
+/// Errors about an attempt that are kept.
+const MAX_ERRORS: usize = 16;
+
+/// A packet of TCP or UDP, possibly quoted and cut behind its ports.
+#[derive(Clone, Copy, Debug)]
+pub struct Segment<'a> {
+    /// Source address and port.
+    pub source: (IpAddr, u16),
+    /// Destination address and port.
+    pub destination: (IpAddr, u16),
+    /// Whether it is TCP; else it is UDP.
+    pub is_tcp: bool,
+    /// TTL or hop limit.
+    pub ttl: u8,
+    /// TCP or UDP header and what follows.
+    bytes: &'a [u8],
+    /// Length of what follows the header, by the lengths in the headers.
+    payload_length: usize,
+}
+
+impl<'a> Segment<'a> {
+    /// Reads a packet from its IP header on; `None` for other protocols and later fragments.
+    pub fn read(packet: &'a [u8]) -> Option<Segment<'a>> {
+        let word = |at: usize| {
+            let bytes = packet.get(at..at + 2)?;
+            Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+        };
+        let byte = |at: usize| packet.get(at).copied();
+        let (source, destination, ttl, mut protocol, mut at, end): (IpAddr, IpAddr, _, _, _, _) =
+            match byte(0)? >> 4 {
+                4 => {
+                    if word(6)? & 0x1fff != 0 {
+                        return None;
+                    }
+                    let address =
+                        |at: usize| -> Option<[u8; 4]> { packet.get(at..at + 4)?.try_into().ok() };
+                    let header = usize::from(byte(0)? & 0x0f) * 4;
+                    let end = usize::from(word(2)?);
+                    let ends = (address(12)?.into(), address(16)?.into());
+                    (ends.0, ends.1, byte(8)?, byte(9)?, header, end)
+                }
+                6 => {
+                    let address = |at: usize| -> Option<[u8; 16]> {
+                        packet.get(at..at + 16)?.try_into().ok()
+                    };
+                    let end = usize::from(word(4)?) + 40;
+                    let ends = (address(8)?.into(), address(24)?.into());
+                    (ends.0, ends.1, byte(7)?, byte(6)?, 40, end)
+                }
+                _ => return None,
+            };
+        // Hop-by-hop options, routing and destination options (RFC 8200, section 4.1).
+        while matches!(protocol, 0 | 43 | 60) {
+            (protocol, at) = (byte(at)?, at + 8 + 8 * usize::from(byte(at + 1)?));
+        }
+        if !matches!(protocol, TCP | UDP) {
+            return None;
+        }
+        let bytes = packet.get(at..)?;
+        let header = match protocol {
+            TCP => bytes
+                .get(12)
+                .map_or(20, |offset| usize::from(offset >> 4) * 4),
+            _ => 8,
+        };
+        Some(Segment {
+            source: (source, word(at)?),
+            destination: (destination, word(at + 2)?),
+            is_tcp: protocol == TCP,
+            ttl,
+            bytes,
+            payload_length: end.saturating_sub(at + header),
+        })
+    }
+
+    fn flags(&self) -> u8 {
+        match self.is_tcp {
+            true => self.bytes.get(13).copied().unwrap_or(0),
+            false => 0,
+        }
+    }
+
+    /// Returns the payload of a UDP datagram, as far as it was captured.
+    pub fn datagram(&self) -> Option<&'a [u8]> {
+        (!self.is_tcp).then(|| self.bytes.get(8..))?
+    }
+}
+
+/// What came back for the first packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerKind {
+    /// SYN and ACK: the connection is accepted.
+    Accepted,
+    /// RST.
+    Reset,
+    /// A datagram.
+    Data,
+}
+
+/// An answer that was seen on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortAnswer {
+    /// Its kind.
+    pub kind: AnswerKind,
+    /// Time in nanoseconds since 1970.
+    pub time_ns: u64,
+    /// Interface on which it came in.
+    pub interface: String,
+    /// TTL or hop limit.
+    pub ttl: u8,
+}
+
+/// An ICMP error about a packet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WireError {
+    /// Its sender.
+    pub from: IpAddr,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// Type and code in words.
+    pub meaning: String,
+}
+
+impl WireError {
+    /// Creates one from type and code.
+    pub fn new(from: IpAddr, kind: u8, code: u8) -> WireError {
+        let known = match from.is_ipv4() {
+            true => meaning_v4(kind, code),
+            false => meaning_v6(kind, code),
+        };
+        let meaning = known.map_or_else(|| format!("ICMP type {kind} code {code}"), str::to_owned);
+        WireError {
+            from,
+            kind,
+            code,
+            meaning,
+        }
+    }
+
+    /// Returns whether it says that there is no such port (RFC 792, RFC 4443, section 3.1).
+    pub fn is_port(&self) -> bool {
+        let expected = if self.from.is_ipv4() { (3, 3) } else { (1, 4) };
+        (self.kind, self.code) == expected
+    }
+
+    /// Returns whether it says that somebody forbids the packet (RFC 1812, section 5.2.7.1; RFC 4443, section 3.1).
+    pub fn is_prohibited(&self) -> bool {
+        match self.from.is_ipv4() {
+            true => self.kind == 3 && matches!(self.code, 9 | 10 | 13),
+            false => self.kind == 1 && matches!(self.code, 1 | 5 | 6),
+        }
+    }
+}
+
+/// What was seen of an attempt.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortSeen {
+    /// First packets that left this host: SYNs, or datagrams.
+    pub sent: u32,
+    /// Interface on which they left.
+    pub sent_on: Option<String>,
+    /// Time of the first in nanoseconds since 1970.
+    pub sent_ns: Option<u64>,
+    /// The first answer.
+    pub answer: Option<PortAnswer>,
+    /// Errors.
+    pub errors: Vec<WireError>,
+    /// Time in nanoseconds since 1970 of an RST behind the acceptance.
+    pub reset_ns: Option<u64>,
+    /// Whether the other end closed its side behind the acceptance.
+    pub is_closed: bool,
+    /// Bytes of data that it sent.
+    pub data_bytes: u64,
+}
+
+impl PortSeen {
+    /// Returns the time from the first packet to the answer, in nanoseconds.
+    pub fn answered_in_ns(&self) -> Option<u64> {
+        let answer = self.answer.as_ref()?;
+        Some(answer.time_ns.saturating_sub(self.sent_ns?))
+    }
+}
+
+/// An attempt: what its packets look like.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Own address and port.
+    pub local: (IpAddr, u16),
+    /// Target and port.
+    pub remote: (IpAddr, u16),
+}
+
+impl Attempt {
+    fn is_out(&self, segment: &Segment<'_>) -> bool {
+        (segment.source, segment.destination) == (self.local, self.remote)
+            && segment.is_tcp == (self.protocol == Protocol::Tcp)
+    }
+
+    fn is_in(&self, segment: &Segment<'_>) -> bool {
+        (segment.source, segment.destination) == (self.remote, self.local)
+            && segment.is_tcp == (self.protocol == Protocol::Tcp)
+    }
+
+    /// Takes a packet, with its interface.
+    pub fn see(&self, seen: &mut PortSeen, time_ns: u64, interface: &str, segment: &Segment<'_>) {
+        let flags = segment.flags();
+        if self.is_out(segment) {
+            let is_first = !segment.is_tcp || flags & SYN != 0;
+            // A bridge or bond shows it once for itself and once for its port.
+            let is_here = seen.sent_on.as_deref().is_none_or(|on| on == interface);
+            if is_first && is_here {
+                seen.sent += 1;
+                seen.sent_on.get_or_insert_with(|| interface.to_owned());
+                seen.sent_ns.get_or_insert(time_ns);
+            }
+        } else if self.is_in(segment) {
+            let kind = match flags {
+                _ if !segment.is_tcp => AnswerKind::Data,
+                flags if flags & RST != 0 => AnswerKind::Reset,
+                flags if flags & SYN != 0 => AnswerKind::Accepted,
+                _ => {
+                    seen.is_closed |= flags & FIN != 0;
+                    seen.data_bytes += segment.payload_length as u64;
+                    return;
+                }
+            };
+            let has_accepted =
+                matches!(&seen.answer, Some(answer) if answer.kind == AnswerKind::Accepted);
+            if has_accepted && kind == AnswerKind::Reset {
+                seen.reset_ns.get_or_insert(time_ns);
+            }
+            seen.answer.get_or_insert_with(|| PortAnswer {
+                kind,
+                time_ns,
+                interface: interface.to_owned(),
+                ttl: segment.ttl,
+            });
+        }
+    }
+
+    /// Takes an ICMP error and the packet that it quotes.
+    pub fn see_error(&self, seen: &mut PortSeen, error: WireError, quoted: &Segment<'_>) {
+        let is_known = seen.errors.contains(&error) || seen.errors.len() >= MAX_ERRORS;
+        if self.is_out(quoted) && !is_known {
+            seen.errors.push(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 packet of TCP with these flags and this payload.
+    fn tcp(from: (u8, u16), to: (u8, u16), flags: u8, payload: usize) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 0, (40 + payload) as u8, 0, 0, 0x40, 0, 61, 6, 0, 0];
+        packet.extend_from_slice(&[10, 0, 0, from.0, 10, 0, 0, to.0]);
+        packet.extend_from_slice(&from.1.to_be_bytes());
+        packet.extend_from_slice(&to.1.to_be_bytes());
+        packet.extend_from_slice(&[0; 8]);
+        packet.extend_from_slice(&[0x50, flags, 0, 0, 0, 0, 0, 0]);
+        packet.resize(40 + payload, 7);
+        packet
+    }
+
+    #[test]
+    fn an_attempt_is_followed_from_syn_to_reset() {
+        let attempt = Attempt {
+            protocol: Protocol::Tcp,
+            local: ([10, 0, 0, 1].into(), 4000),
+            remote: ([10, 0, 0, 2].into(), 443),
+        };
+        let mut seen = PortSeen::default();
+        for (at, from, to, flags, payload) in [
+            (1, (1, 4000), (2, 443), SYN, 0),
+            (2, (1, 4000), (2, 443), SYN, 0),
+            (3, (3, 443), (1, 4000), RST, 0),
+            (4, (2, 443), (1, 4000), SYN | 0x10, 0),
+            (5, (2, 443), (1, 4000), 0x18, 5),
+            (6, (2, 443), (1, 4000), RST, 0),
+        ] {
+            let packet = tcp(from, to, flags, payload);
+            attempt.see(&mut seen, at, "e0", &Segment::read(&packet).unwrap());
+        }
+        let answer = seen.answer.clone().unwrap();
+        assert_eq!(
+            (seen.sent, answer.kind, answer.ttl),
+            (2, AnswerKind::Accepted, 61)
+        );
+        assert_eq!((seen.data_bytes, seen.reset_ns), (5, Some(6)));
+        assert_eq!(seen.answered_in_ns(), Some(3));
+        // An error quotes at least the ports.
+        let quoted = tcp((1, 4000), (2, 443), SYN, 0);
+        let error = WireError::new([10, 0, 0, 9].into(), 3, 13);
+        let cut = Segment::read(&quoted[..28]).unwrap();
+        attempt.see_error(&mut seen, error.clone(), &cut);
+        attempt.see_error(&mut seen, error, &cut);
+        assert_eq!(seen.errors.len(), 1);
+        assert!(seen.errors[0].is_prohibited() && !seen.errors[0].is_port());
+    }
+
+    #[test]
+    fn cut_packets_are_none() {
+        let packet = tcp((1, 4000), (2, 443), SYN, 3);
+        for end in 0..packet.len() {
+            let _ = Segment::read(&packet[..end]);
+        }
+        assert!(Segment::read(&packet[..23]).is_none());
+    }
+}
