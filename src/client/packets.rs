@@ -195,18 +195,18 @@ impl Stream {
         content: Content,
     ) -> Result<Stream, Failure> {
         let mut selection = packets.selection()?;
-        let on_disk = on_disk(socket, packets)?;
+        let content = match packets.headers {
+            true => Content::Headers,
+            false => content,
+        };
+        let on_disk = on_disk(socket, packets, content)?;
         if let Some(disk) = &on_disk {
             selection.since_ns = Some(disk.since_ns);
             selection.record = disk.record;
             selection.next.clone_from(&disk.next);
         }
         let follow = selection.follow.unwrap_or(false);
-        selection.content = Some(if packets.headers {
-            Content::Headers
-        } else {
-            content
-        });
+        selection.content = Some(content);
         let mut connection = Connection::open(socket)?;
         connection.call_more("io.netsonde.Capture.Capture", &CaptureCall { selection })?;
         let reply = connection.reply()?;
