@@ -410,7 +410,11 @@ fn disk_gives_what_memory_gives() -> Outcome {
     let whole = ["capture", "-w", "-", "--port", "5000", "--last", "all"];
     let refused = ask(&other, SOMEBODY, &whole);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(printed(&refused).contains("--headers shows the headers"));
+    let words = printed(&refused);
+    assert!(
+        words.contains("--headers shows the headers") && words.lines().count() == 1,
+        "{words}"
+    );
     let whole = ask(&other, ANALYST, &whole).stdout;
     assert!(whole.windows(SECRET.len()).any(|part| part == SECRET));
     // Filters see headers only: 0x73656372 is "secr".

@@ -67,14 +67,15 @@ fn reaches_before(memory: &Status, since_ns: u64) -> bool {
 }
 
 /// Asks the historian, if there is one, for the selected time, if the memory does not reach back so far. As of the
-/// service, `content` is how much of each packet.
+/// service, `content` is how much of each packet. If it refuses, why is in words: for the user, unless the service
+/// refuses, too.
 pub(crate) fn on_disk(
     socket: &Path,
     packets: &Packets,
     content: Content,
-) -> Result<Option<OnDisk>, Failure> {
+) -> Result<Result<Option<OnDisk>, String>, Failure> {
     let Some(history) = packets.history.as_deref().filter(|_| packets.is_past()) else {
-        return Ok(None);
+        return Ok(Ok(None));
     };
     let since_ns = match (packets.last, packets.since) {
         (Some(Lookback::Ns(ns)), _) => wall_ns().saturating_sub(ns),
@@ -82,12 +83,12 @@ pub(crate) fn on_disk(
     };
     // Without a historian everything is as before: it is an option.
     let Ok(mut connection) = Connection::open_to(HISTORIAN, history) else {
-        return Ok(None);
+        return Ok(Ok(None));
     };
     if let Ok(status) = ask::<Status>(socket, "io.netsonde.Service.Status")
         && !reaches_before(&status, since_ns)
     {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     connection.wait_at_most(REPLY_WAIT)?;
     let call = RecordCall {
@@ -99,21 +100,18 @@ pub(crate) fn on_disk(
     let asked = connection.call_more("io.netsonde.History.Record", &call);
     let reply = match asked.and_then(|()| connection.reply()) {
         Ok(reply) => reply,
-        Err(error) => {
-            remark(format!("packets on disk are left out: {error}"));
-            return Ok(None);
-        }
+        Err(error) => return Ok(Err(format!("packets on disk are left out: {error}"))),
     };
     let unexpected = || Failure::Other(format!("unexpected reply of {}", HISTORIAN.name));
     let report: RecordReply = serde_json::from_value(reply.parameters).map_err(|_| unexpected())?;
     let index = report.fd.unwrap_or(0) as usize;
     let descriptor = reply.descriptors.into_iter().nth(index);
-    Ok(Some(OnDisk {
+    Ok(Ok(Some(OnDisk {
         descriptor: descriptor.ok_or_else(unexpected)?,
         since_ns,
         record: report.record,
         next: report.next,
-    }))
+    })))
 }
 
 /// Joins both, in a thread. Returns the read end of a pipe with the packets.

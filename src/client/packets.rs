@@ -199,7 +199,10 @@ impl Stream {
             true => Content::Headers,
             false => content,
         };
-        let on_disk = on_disk(socket, packets, content)?;
+        let (on_disk, left_out) = match on_disk(socket, packets, content)? {
+            Ok(on_disk) => (on_disk, None),
+            Err(words) => (None, Some(words)),
+        };
         if let Some(disk) = &on_disk {
             selection.since_ns = Some(disk.since_ns);
             selection.record = disk.record;
@@ -220,6 +223,9 @@ impl Stream {
                     versions match?)"
             ))
         })?;
+        if let Some(words) = left_out {
+            remark(words);
+        }
         let interrupt = Interrupt::catch()?;
         // Its threads are started behind that: signals are for this one.
         let descriptor = match on_disk {
