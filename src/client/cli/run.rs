@@ -83,8 +83,6 @@ struct Service {
     /// Directory of the history of a private service, if it outlives the command.
     state: Option<PathBuf>,
     private: Option<Standalone>,
-    /// Whether the user knows that there is no history.
-    is_told: bool,
 }
 
 impl Service {
@@ -95,7 +93,6 @@ impl Service {
             standalone: cli.global.standalone,
             state: cli.global.state.clone(),
             private: None,
-            is_told: false,
         }
     }
 
@@ -128,10 +125,9 @@ impl Service {
 
     /// The socket of the historian: that of netsonded at the control socket, unless another is given. With
     /// `--standalone` it is the private one, and standard error says if there is none.
-    fn historian(&mut self) -> PathBuf {
+    fn historian(&self) -> PathBuf {
         if let Some(private) = self.private.as_ref().filter(|_| self.history.is_none())
             && let Err(why) = private.historian()
-            && !std::mem::replace(&mut self.is_told, true)
         {
             remark(why);
         }
@@ -238,10 +234,12 @@ fn socket(cli: &Cli) -> PathBuf {
     given.unwrap_or_else(|| netsonde_core::config::SOCKET.into())
 }
 
-/// Returns the path of the historian's socket from the option or from the environment.
+/// Returns the path of the historian's socket from the option or from the environment, which does not mean that of a
+/// private service.
 fn history_socket(cli: &Cli) -> Option<PathBuf> {
     let given = cli.global.history_socket.clone();
-    given.or_else(|| environment("NETSONDE_HISTORY_SOCKET"))
+    let usual = || environment("NETSONDE_HISTORY_SOCKET").filter(|_| !cli.global.standalone);
+    given.or_else(usual)
 }
 
 /// Returns a path from the environment, unless this program runs with the rights of another user (setuid).
