@@ -3,9 +3,11 @@
 //! neither in bytes nor in decoded text. The test states by itself where payload is: by what it puts there.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use netsonde_core::recorder::headers;
+use netsonde_core::recorder::blocks::{self, Block};
+use netsonde_core::recorder::pcapng::{Counts, Writer, packet_id};
+use netsonde_core::recorder::{Store, headers};
 use netsonde_core::wire::glance::glance;
-use netsonde_core::wire::{Checksum, Frame, LinkType, decode};
+use netsonde_core::wire::{Checksum, Direction, Frame, LinkType, decode};
 
 /// A packet under construction, from its end to its start: each header is put before what it carries.
 #[derive(Clone, Default)]
@@ -476,6 +478,81 @@ fn given(bytes: &[u8]) -> (Vec<u8>, String) {
     (bytes[..kept].to_vec(), text)
 }
 
+/// The block of a whole packet, as it is on disk.
+fn on_disk(bytes: &[u8], checksum: Checksum) -> Vec<u8> {
+    let mut writer = Writer::default();
+    let counts = Counts {
+        missing: 2,
+        stands_for: 64,
+        id: Some(packet_id(Store::Bulk, 7)),
+    };
+    let length = bytes.len() as u32;
+    let way = Direction::ToUs;
+    writer.packet_with(3, 5, bytes, length, way, checksum, counts, &["gap".into()]);
+    writer.buffer
+}
+
+/// The block that a caller without payload permission gets of one that is on disk.
+fn given_from_disk(block: &[u8]) -> Vec<u8> {
+    let Some(Block::Packet(packet)) = blocks::next(&mut &*block).unwrap() else {
+        panic!("no packet");
+    };
+    let mut cut = Vec::new();
+    let missing = packet.dropped();
+    packet.write_headers(LinkType::Ethernet, &mut cut, 3, |_, _| true, missing, &[]);
+    cut
+}
+
+/// From disk the same is given as from memory, whether whole packets are there or headers.
+#[test]
+fn disk_and_memory_give_the_same() {
+    let mut random = Random(11);
+    for number in 0.. {
+        let Some((name, built)) = example(number, &mut random) else {
+            break;
+        };
+        let bytes = &built.bytes;
+        let kept = headers::length(
+            LinkType::Ethernet,
+            bytes,
+            &glance(LinkType::Ethernet, bytes),
+        );
+        for checksum in [Checksum::Unknown, Checksum::NotReady, Checksum::Valid] {
+            let state = headers::checksum(&Frame {
+                link: LinkType::Ethernet,
+                bytes,
+                original_length: bytes.len() as u32,
+                checksum,
+            });
+            let cut = given_from_disk(&on_disk(bytes, checksum));
+            let Some(Block::Packet(packet)) = blocks::next(&mut &*cut).unwrap() else {
+                panic!("{name}: no packet");
+            };
+            assert_eq!(packet.bytes, &bytes[..kept], "{name}");
+            assert_eq!(packet.original_length as usize, bytes.len(), "{name}");
+            assert_eq!(packet.id(), Some((Store::Bulk, 7)));
+            assert_eq!(packet.dropped(), 2);
+            // All else is as the service writes it.
+            let mut same = on_disk(&bytes[..kept], state);
+            same[24..28].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+            let options = |block: &[u8]| -> Vec<(u16, Vec<u8>)> {
+                let Some(Block::Packet(packet)) = blocks::next(&mut &*block).unwrap() else {
+                    panic!("{name}: no packet");
+                };
+                let mut all: Vec<(u16, Vec<u8>)> = (packet.options())
+                    .map(|(code, value)| (code, value.to_vec()))
+                    .collect();
+                all.sort();
+                all
+            };
+            assert_eq!(options(&cut), options(&same), "{name}");
+            assert_eq!(cut.len(), same.len(), "{name}");
+            // Headers of headers are these headers.
+            assert_eq!(given_from_disk(&cut), cut, "{name}");
+        }
+    }
+}
+
 #[test]
 fn payload_has_no_influence_on_what_is_given() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
@@ -488,6 +565,7 @@ fn payload_has_no_influence_on_what_is_given() {
         for _ in 0..40 {
             let (name, built) = example(number, &mut random).unwrap();
             let before = given(&built.bytes);
+            let from_disk = given_from_disk(&on_disk(&built.bytes, Checksum::Valid));
             for at in (0..built.bytes.len()).filter(|at| built.secret[*at]) {
                 // Values that begin other formats, too.
                 for value in [!built.bytes[at], 0, 0x45, 0x47, 0x60, 0x80, b'n'] {
@@ -499,6 +577,8 @@ fn payload_has_no_influence_on_what_is_given() {
                         "{name}: byte {at} of {:02x?} is payload, and {value:#04x} shows",
                         built.bytes
                     );
+                    let after = given_from_disk(&on_disk(&changed, Checksum::Valid));
+                    assert_eq!(from_disk, after, "{name}: byte {at} shows from disk");
                 }
             }
         }

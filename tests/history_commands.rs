@@ -916,12 +916,6 @@ fn errors_are_words() {
         errors.contains("no netsonde-historian at /nowhere/e.sock"),
         "{errors}"
     );
-    let (status, _, errors) = fake.run("--standalone outages");
-    assert_eq!(status, Some(2));
-    assert_eq!(
-        errors,
-        "netsonde: --standalone: a private service has no history\n"
-    );
 }
 
 /// The full names of all methods of the historian.

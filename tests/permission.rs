@@ -8,6 +8,8 @@
 //! The judge is the client, run by setpriv(1) as these users.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/monitored.rs"]
+mod monitored;
 mod support;
 
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{ExitCode, Output, Stdio};
 
-use netsonde::client::files::capture_file::{CaptureFile, Item};
+use netsonde::client::files::capture_file::{CaptureFile, FilePacket, Item};
 use netsonde::lab::{Host, traffic, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
             "payload_is_cut_without_permission",
             payload_is_cut_without_permission,
         ),
+        ("disk_gives_what_memory_gives", disk_gives_what_memory_gives),
         ("doctor_needs_no_payload", doctor_needs_no_payload),
         ("reload_is_atomic", reload_is_atomic),
         (
@@ -181,6 +184,7 @@ fn permission_tiers() -> Outcome {
 }
 
 const SECRET: &[u8] = b"secret: what only the two should know";
+const SECOND: &[u8] = b"secret, too, and just as long as that";
 
 fn payload_is_cut_without_permission() -> Outcome {
     if !can_try() {
@@ -266,6 +270,236 @@ fn payload_is_cut_without_permission() -> Outcome {
         printed(&output).contains("headers only"),
         "{}",
         printed(&output)
+    );
+    Ok(())
+}
+
+/// All packets of a capture, as a reader sees them; and no payload within its bytes, wherever.
+fn headers_of(output: &Output) -> Vec<FilePacket> {
+    assert_eq!(output.status.code(), Some(0), "{}", printed(output));
+    for secret in [SECRET, SECOND] {
+        let mut parts = output.stdout.windows(8);
+        assert!(!parts.any(|part| part == &secret[..8]), "payload is given");
+    }
+    let mut file = CaptureFile::new(&output.stdout[..]).unwrap();
+    let mut all = vec![];
+    while let Some(item) = file.next().unwrap() {
+        match item {
+            Item::Packet(packet) => all.push(packet),
+            Item::Note(_) => {}
+        }
+    }
+    all
+}
+
+/// What the historian has on disk, in the record, of an outage and of what was kept, is given without payload and
+/// without a gap at the seam, and no filter is evaluated on more.
+fn disk_gives_what_memory_gives() -> Outcome {
+    if !can_try() {
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
+    }
+    let (a, b) = pair();
+    let config = format!("{CONFIG}[history]\nbulk = true\n");
+    let service = Service::with_config(&b, &config, &[]);
+    service.open_directory();
+    let file = service.directory.path().join("netsonde.toml");
+    let control = service.socket();
+    let _historian = monitored::historian_with(&b, &control, &["--config", file.to_str().unwrap()]);
+    let target = json!({ "name": "gone", "targets": ["10.0.0.77"], "interval_ns": 100_000_000 });
+    monitored::call(&control, "AddMonitor", &json!({ "monitor": target }))?;
+    // Two datagrams that differ in their payload only.
+    let socket = a.run(|| UdpSocket::bind("10.0.0.1:4000"))?;
+    socket.send_to(SECRET, TO)?;
+    socket.send_to(SECOND, TO)?;
+    let (_, frames) = support::field("tunnels");
+    let count = frames.len() as u64;
+    a.run(|| {
+        traffic::frames("e0", count, None, |at, frame| {
+            frame.clone_from(&frames[at as usize])
+        })
+    })?;
+    let send = |ports: std::ops::Range<u16>| -> Outcome {
+        for port in ports {
+            socket.send_to(b"number", SocketAddrV4::new(*TO.ip(), port))?;
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        Ok(())
+    };
+    send(20_000..20_200)?;
+    // Another service, which has recorded nothing of that: its memory begins now.
+    let other = Service::with_config(&b, &config, &[]);
+    other.open_directory();
+    let history = control.with_file_name("history.sock");
+    let history = history.to_str().unwrap();
+    let ask = |service: &Service, uid: u32, arguments: &[&str]| {
+        let groups = if uid == SOMEBODY {
+            &[MAY_PROBE][..]
+        } else {
+            &[]
+        };
+        let arguments = [&["--history-socket", history], arguments].concat();
+        netsonde(service, uid, groups, &arguments)
+    };
+    let ports = |output: &Output| -> Vec<u64> {
+        let lines = String::from_utf8_lossy(&output.stdout).into_owned();
+        let lines = lines
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines
+            .filter_map(|packet| packet["destination_port"].as_u64())
+            .filter(|port| *port >= 20_000)
+            .collect()
+    };
+    let watch = [
+        "--json",
+        "watch",
+        "--last",
+        "all",
+        "--direction",
+        "in",
+        "--proto",
+        "udp",
+    ];
+    let sent: Vec<u64> = (20_000..20_200).collect();
+    let is_on_disk = || ports(&ask(&other, ANALYST, &watch)) == sent;
+    assert!(
+        wait_until(PATIENCE, is_on_disk),
+        "{}",
+        printed(&ask(&other, ANALYST, &watch))
+    );
+    assert_eq!(ports(&ask(&other, SOMEBODY, &watch)), sent);
+
+    // Disk and memory, while the disk has not got all of them.
+    for round in 1..4u16 {
+        let end = 20_200 + 100 * round;
+        send(end - 100..end)?;
+        let sent: Vec<u64> = (20_000..u64::from(end)).collect();
+        let output = ask(&service, SOMEBODY, &watch);
+        assert_eq!(ports(&output), sent, "{}", printed(&output));
+    }
+
+    // The same bytes from disk and from memory; and nothing differs but the time.
+    let to = ["--port", "5000", "--headers", "--last", "all"];
+    let capture = [&["capture", "-w", "-"], &to[..]].concat();
+    let from_disk = headers_of(&ask(&other, SOMEBODY, &capture));
+    let without = netsonde(
+        &service,
+        SOMEBODY,
+        &[MAY_PROBE],
+        &[&["--history-socket", "/nonexistent"], &capture[..]].concat(),
+    );
+    let from_memory = headers_of(&without);
+    assert_eq!(from_disk, from_memory);
+    let [first, second] = &from_disk[..] else {
+        panic!("{from_disk:?}");
+    };
+    assert_eq!(first.bytes.len(), 42);
+    assert_eq!(first.original_length as usize, 42 + SECRET.len());
+    let identification = 18..20;
+    let same = |packet: &FilePacket| {
+        let mut packet = packet.clone();
+        packet.time_ns = None;
+        // The kernel numbers packets, so its checksum of the header differs, too; that of UDP covers the payload.
+        for at in identification.clone().chain(24..26).chain(40..42) {
+            packet.bytes[at] = 0;
+        }
+        packet
+    };
+    assert_eq!(same(first), same(second));
+    // Without --headers it is refused, as from memory.
+    let whole = ["capture", "-w", "-", "--port", "5000", "--last", "all"];
+    let refused = ask(&other, SOMEBODY, &whole);
+    assert_eq!(refused.status.code(), Some(2));
+    let words = printed(&refused);
+    assert!(
+        words.contains("--headers shows the headers") && words.lines().count() == 1,
+        "{words}"
+    );
+    let whole = ask(&other, ANALYST, &whole).stdout;
+    assert!(whole.windows(SECRET.len()).any(|part| part == SECRET));
+    // Filters see headers only: 0x73656372 is "secr".
+    let count = |uid: u32, filter: &[&str]| {
+        let arguments = [
+            &["capture", "-w", "-", "--headers", "--last", "all"],
+            filter,
+        ]
+        .concat();
+        let whole: Vec<&str> = arguments
+            .iter()
+            .copied()
+            .filter(|one| *one != "--headers")
+            .collect();
+        let output = ask(
+            &other,
+            uid,
+            if uid == ANALYST { &whole } else { &arguments },
+        );
+        assert_ne!(output.status.code(), Some(2), "{}", printed(&output));
+        let mut file = CaptureFile::new(&output.stdout[..]).unwrap();
+        let mut count = 0;
+        while let Some(item) = file.next().unwrap() {
+            count += usize::from(matches!(item, Item::Packet(_)));
+        }
+        count
+    };
+    let guess = ["udp[8:4] = 0x73656372"];
+    assert_eq!((count(ANALYST, &guess), count(SOMEBODY, &guess)), (2, 0));
+    let outer = ["--host", "192.0.2.1", "--host", "2001:db8::1"];
+    assert_eq!(
+        (count(ANALYST, &outer), count(SOMEBODY, &outer)),
+        (frames.len(), frames.len())
+    );
+    let within = ["--inner", "--host", "10.2.0.2"];
+    assert_eq!((count(ANALYST, &within), count(SOMEBODY, &within)), (7, 4));
+
+    // What was kept, and the evidence of an outage.
+    let kept = ask(&service, SOMEBODY, &["keep", "a", "glitch"]);
+    assert!(kept.status.success(), "{}", printed(&kept));
+    monitored::until_outage(&control, "10.0.0.77");
+    let has_packets = || {
+        let reply = monitored::call(&control, "Outages", &json!({})).unwrap();
+        let packets = reply["outages"][0]["evidence"]["packets"].as_u64();
+        packets.is_some_and(|packets| packets > 0)
+    };
+    assert!(wait_until(PATIENCE, has_packets));
+    for command in ["kept", "outages"] {
+        let refused = ask(&service, SOMEBODY, &[command, "1", "-w", "-"]);
+        assert_eq!(refused.status.code(), Some(2), "{command}");
+        assert!(
+            printed(&refused).contains("--headers shows the headers"),
+            "{}",
+            printed(&refused)
+        );
+        let nothing = netsonde(
+            &service,
+            SOMEBODY,
+            &[],
+            &[command, "1", "-w", "-", "--headers"],
+        );
+        assert_eq!(nothing.status.code(), Some(2), "{command}");
+        let found = headers_of(&ask(
+            &service,
+            SOMEBODY,
+            &[command, "1", "-w", "-", "--headers"],
+        ));
+        assert!(!found.is_empty(), "{command}");
+        if command == "kept" {
+            let is_to = |packet: &&FilePacket| packet.bytes.get(36..38) == Some(&[0x13, 0x88]);
+            let twins: Vec<FilePacket> = found.iter().filter(is_to).cloned().collect();
+            assert_eq!(twins, from_memory);
+        }
+    }
+    // Payload from disk is written down, too.
+    let log = control.with_file_name("historian.log");
+    let log = std::fs::read_to_string(log)?;
+    let lines = |words: &[&str]| {
+        let mut lines = log.lines();
+        lines.any(|line| words.iter().all(|word| line.contains(word)))
+    };
+    assert!(lines(&["granted", "uid=64201", "History.Record"]), "{log}");
+    assert!(
+        lines(&["refused", "uid=64200", "History.Packets", "payload"]),
+        "{log}"
     );
     Ok(())
 }

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::historian::record::{Options, Record};
 use netsonde::lab::{Host, messages, traffic, wait_until};
+use netsonde::varlink::server::user::User;
 use netsonde_core::protocol::history::{RecordCall, RecordReply};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -120,7 +121,9 @@ fn start(service: &Service, directory: &Path) -> Record {
 }
 
 fn on_disk(record: &Record) -> Found {
-    let (descriptor, _) = record.open(None, None, None).unwrap();
+    let (descriptor, _) = record
+        .open(&RecordCall::default(), User::unknown())
+        .unwrap();
     read(descriptor)
 }
 
@@ -160,7 +163,7 @@ fn until(record: &Record, count: usize) -> Found {
     let mut found = Found::default();
     wait_until(PATIENCE, || {
         // It may not be there for a moment.
-        let Ok((descriptor, _)) = record.open(None, None, None) else {
+        let Ok((descriptor, _)) = record.open(&RecordCall::default(), User::unknown()) else {
             return false;
         };
         found = read(descriptor);
@@ -253,7 +256,13 @@ fn evicted_packets_are_declared() -> Outcome {
     let record = start(&service, directory.path());
     let is_there = || on_disk(&record).numbers.last() == Some(&30_499);
     assert!(wait_until(PATIENCE, is_there), "{:?}", record.problems());
-    let (descriptor, reply) = record.open(None, None, Some(&["link".into()]))?;
+    let (descriptor, reply) = record.open(
+        &RecordCall {
+            stores: Some(vec!["link".into()]),
+            ..RecordCall::default()
+        },
+        User::unknown(),
+    )?;
     let found = read(descriptor);
     let missing = 30_500 - found.numbers.len() as u64;
     assert!(missing > 0 && found.dropped >= missing, "{found:?}");
@@ -328,7 +337,7 @@ fn answer(listener: &UnixListener, record: &Record) {
             continue;
         };
         let call: RecordCall = serde_json::from_value(request["parameters"].clone()).unwrap();
-        let opened = record.open(call.since_ns, call.until_ns, call.stores.as_deref());
+        let opened = record.open(&call, User::unknown());
         let (descriptor, reply) = opened.unwrap();
         let reply = RecordReply {
             fd: Some(0),
@@ -591,7 +600,10 @@ fn evidence_has_both_sides_of_the_begin() -> Outcome {
     assert!(packets >= 610);
     read_by_wireshark(record.evidences().open(7)?.0, packets);
     let disk = on_disk(&record).times.len() as u64;
-    read_by_wireshark(record.open(None, None, None)?.0, disk);
+    read_by_wireshark(
+        record.open(&RecordCall::default(), User::unknown())?.0,
+        disk,
+    );
     assert!(record.evidences().open(8).is_err());
     for id in 100..140 {
         record.evidences().pin(id, begin, &[]);

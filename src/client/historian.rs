@@ -61,7 +61,7 @@ pub fn write_packets(
     let name = HISTORIAN.name;
     let descriptor = descriptor
         .ok_or_else(|| Failure::Other(format!("{name} passed no descriptor for the packets")))?;
-    write_descriptor(global, name, descriptor, write)
+    write_descriptor(global, name, descriptor, opened.packets, write)
 }
 
 /// Formats numbers of probes by fate, the most frequent first; probes that were answered only if `replied`.

@@ -11,12 +11,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
+use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::history::{RecordCall, RecordReply};
 use netsonde_core::protocol::service::Status;
 use netsonde_core::recorder::pcapng::{Counts, END_OF_DISK, Statistics, Writer};
 use netsonde_core::recorder::{Store, headers};
 use netsonde_core::wire::LinkType;
-use netsonde_core::wire::glance::glance;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -26,7 +26,7 @@ use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
 use crate::client::output::remark;
 use crate::linux::wall_ns;
-use crate::varlink::client::{Connection, Error, ask};
+use crate::varlink::client::{Connection, HISTORIAN, ask};
 
 /// Time for the historian's reply: it only lists files.
 const REPLY_WAIT: Duration = Duration::from_secs(10);
@@ -66,54 +66,52 @@ fn reaches_before(memory: &Status, since_ns: u64) -> bool {
         })
 }
 
-/// Asks the historian, if there is one, for the selected time, if the memory does not reach back so far.
-pub(crate) fn on_disk(socket: &Path, packets: &Packets) -> Result<Option<OnDisk>, Failure> {
+/// Asks the historian, if there is one, for the selected time, if the memory does not reach back so far. As of the
+/// service, `content` is how much of each packet. If it refuses, why is in words: for the user, unless the service
+/// refuses, too.
+pub(crate) fn on_disk(
+    socket: &Path,
+    packets: &Packets,
+    content: Content,
+) -> Result<Result<Option<OnDisk>, String>, Failure> {
     let Some(history) = packets.history.as_deref().filter(|_| packets.is_past()) else {
-        return Ok(None);
+        return Ok(Ok(None));
     };
     let since_ns = match (packets.last, packets.since) {
         (Some(Lookback::Ns(ns)), _) => wall_ns().saturating_sub(ns),
         (_, since) => since.unwrap_or(0),
     };
     // Without a historian everything is as before: it is an option.
-    let Ok(mut connection) = Connection::open(history) else {
-        return Ok(None);
+    let Ok(mut connection) = Connection::open_to(HISTORIAN, history) else {
+        return Ok(Ok(None));
     };
     if let Ok(status) = ask::<Status>(socket, "io.netsonde.Service.Status")
         && !reaches_before(&status, since_ns)
     {
-        return Ok(None);
+        return Ok(Ok(None));
     }
     connection.wait_at_most(REPLY_WAIT)?;
     let call = RecordCall {
         since_ns: Some(since_ns),
         until_ns: packets.until,
         stores: (!packets.stores.is_empty()).then(|| packets.stores.clone()),
+        content: Some(content),
     };
     let asked = connection.call_more("io.netsonde.History.Record", &call);
     let reply = match asked.and_then(|()| connection.reply()) {
         Ok(reply) => reply,
-        Err(error) => {
-            let words = match &error {
-                Error::Remote { name, .. } if name.ends_with(".PermissionDenied") => {
-                    "you have no permission to see payload".to_owned()
-                }
-                _ => error.to_string(),
-            };
-            remark(format!("packets on disk are left out: {words}"));
-            return Ok(None);
-        }
+        Err(error) => return Ok(Err(format!("packets on disk are left out: {error}"))),
     };
-    let unexpected = || Failure::Other("unexpected reply of netsonde-historian".into());
+    let unexpected = || Failure::Other(format!("unexpected reply of {}", HISTORIAN.name));
     let report: RecordReply = serde_json::from_value(reply.parameters).map_err(|_| unexpected())?;
     let index = report.fd.unwrap_or(0) as usize;
     let descriptor = reply.descriptors.into_iter().nth(index);
-    Ok(Some(OnDisk {
+    Ok(Ok(Some(OnDisk {
         descriptor: descriptor.ok_or_else(unexpected)?,
         since_ns,
         record: report.record,
         next: report.next,
-    }))
+    })))
 }
 
 /// Joins both, in a thread. Returns the read end of a pipe with the packets.
@@ -206,7 +204,6 @@ fn merge(
         disk: Some(CaptureFile::new(File::from(disk.descriptor))?),
         chosen: Chosen::new(&chosen)?,
         is_whole: false,
-        headers_only: packets.headers,
         passed: (0, Vec::new()),
         memory,
         is_open: true,
@@ -247,7 +244,6 @@ struct Sides<'m> {
     chosen: Chosen,
     /// Whether the end of the disk was reached.
     is_whole: bool,
-    headers_only: bool,
     /// Missing packets and gaps that packets declare which are not selected.
     passed: (u64, Vec<String>),
     memory: &'m Receiver<Item>,
@@ -274,11 +270,6 @@ impl Sides<'_> {
                 Some(Item::Note(note)) if note == END_OF_DISK => self.is_whole = true,
                 Some(Item::Note(note)) => self.notes.push(note),
                 Some(Item::Packet(mut packet)) => {
-                    if self.headers_only {
-                        let seen = glance(packet.link, &packet.bytes);
-                        let kept = headers::length(packet.link, &packet.bytes, &seen);
-                        packet.bytes.truncate(kept);
-                    }
                     if self.chosen.selects(&packet)? {
                         packet.dropped += std::mem::take(&mut self.passed.0);
                         packet.comments.splice(0..0, self.passed.1.drain(..));
@@ -324,7 +315,7 @@ struct Output {
     pipe: File,
     writer: Writer,
     interfaces: Vec<(u32, Option<String>)>,
-    /// Declared gaps: both may declare the same.
+    /// Declared gaps, and the note that payload is left out: both may have the same.
     declared: HashSet<String>,
 }
 
@@ -350,9 +341,10 @@ impl Output {
         output
     }
 
-    /// Returns whether a comment is not a gap that was declared before.
+    /// Returns whether a comment was not declared before.
     fn is_new(&mut self, comment: &str) -> bool {
-        !comment.starts_with(GAP) || self.declared.insert(comment.to_owned())
+        let is_once = comment.starts_with(GAP) || comment == headers::NOTE;
+        !is_once || self.declared.insert(comment.to_owned())
     }
 
     fn packet(&mut self, packet: &FilePacket) -> io::Result<()> {

@@ -11,7 +11,7 @@
 //! | `packets` | packets from the service or from a file, as selected by options |
 //! | `chosen` | the selection among packets that the client decodes itself |
 //! | `joined` | packets of the historian's disk and of the service's memory as one stream |
-//! | `standalone` | a private service for one command |
+//! | `standalone`, `guard` | a private service for one command, and the process that ends it with the command |
 //! | `namespace` | whether the client is in the network namespace of the service |
 //! | `interrupt` | Ctrl-C, and waiting that it ends |
 //! | `screen` | the one place that output passes: characters that change a terminal are escaped |
@@ -33,6 +33,7 @@ pub mod commands;
 mod failure;
 pub mod files;
 pub mod filter;
+mod guard;
 mod historian;
 mod interrupt;
 mod joined;

@@ -195,18 +195,21 @@ impl Stream {
         content: Content,
     ) -> Result<Stream, Failure> {
         let mut selection = packets.selection()?;
-        let on_disk = on_disk(socket, packets)?;
+        let content = match packets.headers {
+            true => Content::Headers,
+            false => content,
+        };
+        let (on_disk, left_out) = match on_disk(socket, packets, content)? {
+            Ok(on_disk) => (on_disk, None),
+            Err(words) => (None, Some(words)),
+        };
         if let Some(disk) = &on_disk {
             selection.since_ns = Some(disk.since_ns);
             selection.record = disk.record;
             selection.next.clone_from(&disk.next);
         }
         let follow = selection.follow.unwrap_or(false);
-        selection.content = Some(if packets.headers {
-            Content::Headers
-        } else {
-            content
-        });
+        selection.content = Some(content);
         let mut connection = Connection::open(socket)?;
         connection.call_more("io.netsonde.Capture.Capture", &CaptureCall { selection })?;
         let reply = connection.reply()?;
@@ -220,6 +223,9 @@ impl Stream {
                     versions match?)"
             ))
         })?;
+        if let Some(words) = left_out {
+            remark(words);
+        }
         let interrupt = Interrupt::catch()?;
         // Its threads are started behind that: signals are for this one.
         let descriptor = match on_disk {

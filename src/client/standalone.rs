@@ -1,33 +1,42 @@
-//! SHELL. A private netsonded for one command.
+//! SHELL. A private netsonded and netsonde-historian for one command.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, mkdtemp};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::mkdtemp;
 
 use crate::client::failure::Failure;
+use crate::client::guard;
 use crate::linux::reason;
-use crate::varlink::client::Connection;
+use crate::varlink::client::{Connection, HISTORIAN, NETSONDED, Server};
 
 /// Maximum time until a private service is ready.
 const READY_WAIT: Duration = Duration::from_secs(10);
+/// Interval of asking whether it is.
+const READY_PAUSE: Duration = Duration::from_millis(5);
 
 /// Name of its directory, in which mkdtemp(3) replaces the last six letters.
 const TEMPLATE: &str = "netsonde-XXXXXX";
 
-/// A private service, stopped and removed when this is dropped.
+/// A private service, stopped and removed when this is dropped, or when this process has ended.
 pub struct Standalone {
-    child: Child,
-    directory: PathBuf,
+    guard: Child,
     socket: PathBuf,
+    /// What the historian logs: its end says that it has ended.
+    log: Mutex<(File, Vec<u8>)>,
 }
 
 impl Standalone {
-    /// Starts the netsonded next to this program, or the one on the PATH.
-    pub fn start() -> Result<Standalone, Failure> {
+    /// Starts the netsonded next to this program, or the one on the PATH, and likewise the historian, which keeps its
+    /// history in `state`, or in the private directory.
+    pub fn start(state: Option<&Path>) -> Result<Standalone, Failure> {
         let mut template = std::env::temp_dir().join(TEMPLATE);
         // The path of a Unix socket has at most 107 bytes (unix(7)).
         if template.as_os_str().len() + "/control.sock".len() > 107 {
@@ -38,35 +47,29 @@ impl Standalone {
             let parent = template.parent().unwrap_or(Path::new("/"));
             Failure::of_file("create a directory in", parent, &errno.into())
         })?;
-        let started = Standalone::start_in(&directory);
-        if started.is_err() {
-            let _ = std::fs::remove_dir_all(&directory);
-        }
-        started
-    }
-
-    fn start_in(directory: &Path) -> Result<Standalone, Failure> {
-        let socket = directory.join("control.sock");
-        let program = beside("netsonded");
-        let child = Command::new(&program)
-            // Its only client is the user who starts it.
-            .arg("--allow-root")
-            .arg("--socket")
-            .arg(&socket)
-            .arg("--state")
-            .arg(directory)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
+        let own = directory.join("history");
+        let guard = Command::new("/proc/self/exe")
+            .arg0("netsonde")
+            .arg(guard::ARGUMENT)
+            .arg(&directory)
+            .arg(state.unwrap_or(&own))
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|error| {
-                let program = program.display();
-                Failure::Other(format!("cannot start {program}: {}", reason(&error)))
-            })?;
+            .spawn();
+        let cannot = |error: io::Error| Failure::Other(format!("cannot start: {}", reason(&error)));
+        let mut guard = guard.map_err(|error| {
+            let _ = std::fs::remove_dir_all(&directory);
+            cannot(error)
+        })?;
+        let log = guard.stdout.take();
+        let log = log.ok_or_else(|| cannot(io::ErrorKind::BrokenPipe.into()))?;
+        fcntl(&log, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|error| cannot(error.into()))?;
         let mut started = Standalone {
-            child,
-            directory: directory.into(),
-            socket,
+            guard,
+            socket: directory.join(guard::CONTROL),
+            log: Mutex::new((File::from(OwnedFd::from(log)), Vec::new())),
         };
         started.wait_until_ready()?;
         Ok(started)
@@ -74,38 +77,23 @@ impl Standalone {
 
     fn wait_until_ready(&mut self) -> Result<(), Failure> {
         let start = Instant::now();
-        loop {
-            if let Ok(mut connection) = Connection::open(&self.socket)
-                && connection
-                    .call::<serde_json::Value>(
-                        "org.varlink.service.GetInfo",
-                        &serde_json::json!({}),
-                    )
-                    .is_ok()
-            {
-                return Ok(());
-            }
-            if self.child.try_wait()?.is_some() {
+        while !answers(NETSONDED, &self.socket, start) {
+            if self.guard.try_wait()?.is_some() {
                 let mut messages = String::new();
-                if let Some(stderr) = &mut self.child.stderr {
+                if let Some(stderr) = &mut self.guard.stderr {
                     stderr.read_to_string(&mut messages)?;
                 }
-                let last = messages
-                    .lines()
-                    .last()
-                    .unwrap_or("it printed nothing")
-                    .to_owned();
+                let last = messages.lines().last().unwrap_or("it printed nothing");
                 return Err(Failure::Other(format!(
                     "the private service did not start: {last}"
                 )));
             }
             if start.elapsed() > READY_WAIT {
-                return Err(Failure::Other(
-                    "the private service was not ready within 10 s".into(),
-                ));
+                return Err(Failure::Other(not_ready("service")));
             }
-            std::thread::sleep(Duration::from_millis(5));
+            std::thread::sleep(READY_PAUSE);
         }
+        Ok(())
     }
 
     /// Returns its control socket.
@@ -113,70 +101,60 @@ impl Standalone {
         &self.socket
     }
 
-    /// Starts a historian beside it, where commands look for one.
-    pub fn historian(&self) -> Result<Historian, Failure> {
-        let (program, state) = (beside("netsonde-historian"), self.directory.join("history"));
-        let socket = self.directory.join("history.sock");
-        let mut command = Command::new(&program);
-        command
-            .arg("--socket")
-            .arg(&self.socket)
-            .arg("--listen")
-            .arg(&socket)
-            .arg("--state")
-            .arg(&state)
-            .arg("--monitors")
-            .arg(self.directory.join("monitors.toml"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
-        let child = command.spawn().map_err(|error| {
-            let program = program.display();
-            Failure::Other(format!("cannot start {program}: {}", reason(&error)))
-        })?;
-        let historian = Historian { child };
+    /// Returns the socket of the historian when it answers.
+    ///
+    /// # Errors
+    ///
+    /// It is not installed, or did not start, in words.
+    pub fn historian(&self) -> Result<PathBuf, String> {
+        let socket = self.socket.with_file_name(guard::HISTORY);
         let start = Instant::now();
-        while start.elapsed() < READY_WAIT {
-            let none = serde_json::json!({});
-            let answers = Connection::open(&socket).and_then(|mut connection| {
-                connection.call::<serde_json::Value>("org.varlink.service.GetInfo", &none)
-            });
-            if answers.is_ok() {
-                return Ok(historian);
+        while !answers(HISTORIAN, &socket, start) {
+            if let Some(last) = self.last_words() {
+                return Err(format!("no history: {last}"));
             }
-            std::thread::sleep(Duration::from_millis(5));
+            if start.elapsed() > READY_WAIT {
+                return Err(format!("no history: {}", not_ready("historian")));
+            }
+            std::thread::sleep(READY_PAUSE);
         }
-        Err(Failure::Other(
-            "the private historian was not ready within 10 s".into(),
-        ))
+        Ok(socket)
+    }
+
+    /// Returns the last line of the historian if it has ended.
+    fn last_words(&self) -> Option<String> {
+        let (log, lines) = &mut *self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        match log.read_to_end(lines) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
+            _ => {
+                let text = String::from_utf8_lossy(lines);
+                let last = text.lines().last();
+                Some(last.unwrap_or("netsonde-historian ended").to_owned())
+            }
+        }
     }
 }
 
-/// A private historian, stopped when this is dropped.
-pub struct Historian {
-    child: Child,
+fn not_ready(what: &str) -> String {
+    let seconds = READY_WAIT.as_secs();
+    format!("the private {what} was not ready within {seconds} s")
 }
 
-impl Drop for Historian {
-    fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        let _ = self.child.wait();
-    }
+/// Returns whether a service answers, within the time that is left.
+fn answers(server: Server, socket: &Path, start: Instant) -> bool {
+    let left = READY_WAIT.saturating_sub(start.elapsed()).max(READY_PAUSE);
+    let answer = Connection::open_to(server, socket).and_then(|mut connection| {
+        connection.wait_at_most(left)?;
+        let none = serde_json::json!({});
+        connection.call::<serde_json::Value>("org.varlink.service.GetInfo", &none)
+    });
+    answer.is_ok()
 }
 
 impl Drop for Standalone {
     fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
+        // It ends the others at the end of this pipe.
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
     }
-}
-
-/// Returns the program of this name next to this one, or the one on the PATH.
-fn beside(name: &str) -> PathBuf {
-    let me = std::env::current_exe().ok();
-    let found = me.and_then(|me| Some(me.parent()?.join(name)));
-    found
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| name.into())
 }

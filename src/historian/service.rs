@@ -9,6 +9,7 @@ use std::time::Duration;
 use netsonde_core::config::Permissions;
 use netsonde_core::config::permission::Tier;
 use netsonde_core::probe::Fate;
+use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::{HISTORY, history as reply, time};
 use netsonde_history::book::{Kind, Outage};
 use netsonde_history::chunk::fate_number;
@@ -97,6 +98,13 @@ fn not_kept(failed: KeepError) -> Failure {
     }
 }
 
+fn not_opened(error: OpenError) -> Failure {
+    match error {
+        OpenError::NoSuchStore(_) => Failure::invalid_parameter(&error.to_string()),
+        _ => unavailable(error.to_string()),
+    }
+}
+
 /// Does what may wait for the disk, or for netsonded, on a thread of its own.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
@@ -110,10 +118,10 @@ fn required_tier(method: &str) -> Option<(Tier, bool)> {
     match method.strip_prefix("io.netsonde.History.")? {
         "Status" => Some((Tier::Status, false)),
         "AddMonitor" | "RemoveMonitor" | "Pause" | "Resume" => Some((Tier::Probe, true)),
-        "Packets" | "Record" => Some((Tier::Payload, false)),
         "Discard" => Some((Tier::Payload, true)),
         "Monitors" | "Outages" | "Outage" | "History" | "At" | "Events" | "Keep" | "Kept"
-        | "Watch" => Some((Tier::Probe, false)),
+        // Packets without payload; more is decided by the content that is asked for.
+        | "Watch" | "Packets" | "Record" => Some((Tier::Probe, false)),
         _ => None,
     }
 }
@@ -398,18 +406,15 @@ impl Service for History {
             }
             "Packets" => self.packets(peer, parameters(raw)?, replies).await,
             "Record" => {
-                let call: reply::RecordCall = parameters(raw)?;
-                let record = self.record();
-                let opened = blocking(move || {
-                    record.open(call.since_ns, call.until_ns, call.stores.as_deref())
-                });
-                let (pipe, opened) = opened.await?.map_err(|error| match error {
-                    OpenError::NoSuchStore(_) => Failure::invalid_parameter(&error.to_string()),
-                    _ => unavailable(error.to_string()),
-                })?;
-                self.audit(peer, method, "record");
+                let mut call: reply::RecordCall = parameters(raw)?;
+                let content = self.content(peer, method, call.content, "record")?;
+                call.content = Some(content);
+                let (record, user) = (self.record(), peer.user());
+                let opened = blocking(move || record.open(&call, user)).await?;
+                let (pipe, opened) = opened.map_err(not_opened)?;
                 let reply = reply::RecordReply {
                     fd: Some(0),
+                    content: Some(content),
                     ..opened
                 };
                 replies.last_with(&reply, pipe).await
@@ -434,6 +439,23 @@ impl History {
             "io.netsonde.Service.PermissionDenied",
             json!({ "method": method, "tier": name, "may": permissions.granted_to(tier) }),
         ))
+    }
+
+    /// Decides how much of packets a caller gets. Payload is granted by name, and logged.
+    fn content(
+        &self,
+        peer: &Peer,
+        method: &str,
+        wanted: Option<Content>,
+        subject: &str,
+    ) -> Result<Content, Failure> {
+        let may_all = (self.permissions.borrow()).allows(peer.caller(), Tier::Payload, false);
+        let content = Content::of_request(wanted, may_all);
+        if content == Content::Whole {
+            self.authorize(peer, method, Tier::Payload, false)?;
+            self.audit(peer, method, subject);
+        }
+        Ok(content)
     }
 
     fn audit(&self, peer: &Peer, method: &str, subject: &str) {
@@ -469,6 +491,9 @@ impl History {
         call: reply::PacketsCall,
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
+        let subject = call.outage.or(call.kept).unwrap_or(0).to_string();
+        let method = "io.netsonde.History.Packets";
+        let content = self.content(peer, method, call.content, &subject)?;
         let record = self.record();
         let opened = match (call.outage, call.kept) {
             (Some(id), None) => {
@@ -487,12 +512,15 @@ impl History {
             (None, Some(id)) => blocking(move || record.keeps().open(id)).await?,
             _ => return Err(Failure::invalid_parameter("outage or kept")),
         };
-        let (file, packets) = opened.map_err(not_kept)?;
-        let subject = call.outage.or(call.kept).unwrap_or(0).to_string();
-        self.audit(peer, "io.netsonde.History.Packets", &subject);
+        let (mut file, packets) = opened.map_err(not_kept)?;
+        if content == Content::Headers {
+            let read = self.record().headers_of(file, peer.user());
+            file = read.map_err(not_opened)?;
+        }
         let reply = reply::PacketsReply {
             fd: Some(0),
             packets: Some(packets),
+            content: Some(content),
         };
         replies.last_with(&reply, file).await
     }

@@ -21,7 +21,7 @@ use netsonde_core::screen::{is_unsafe, one_line};
 const REPLY_MAX: usize = 16 << 20;
 /// Bytes received at a time.
 const ROOM: usize = 64 * 1024;
-/// Maximum time for a reply.
+/// Maximum time for a reply, if none is given.
 const REPLY_WAIT: Duration = Duration::from_secs(30);
 /// Maximum length of the path of a Unix socket, in bytes (unix(7)).
 const MAX_PATH: usize = 107;
@@ -81,6 +81,16 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+    /// The service does nothing, although its socket is there.
+    #[error("{} did not {what} for {}: is it overloaded or stopped?", .server.name, in_seconds(*.limit))]
+    Silent {
+        /// Which service.
+        server: Server,
+        /// What it did not do, as an infinitive.
+        what: &'static str,
+        /// The time that was waited.
+        limit: Duration,
+    },
     /// The service returned an error.
     #[error("{}", in_words(.server.name, .name, .parameters))]
     Remote {
@@ -109,11 +119,27 @@ impl Server {
         }
     }
 
+    fn silent(self, what: &'static str, limit: Option<Duration>) -> Error {
+        Error::Silent {
+            server: self,
+            what,
+            limit: limit.unwrap_or_default(),
+        }
+    }
+
     fn unexpected(self, why: impl Into<String>) -> Error {
         Error::Unexpected {
             server: self,
             why: why.into(),
         }
+    }
+}
+
+/// Formats a time limit: in seconds, or in milliseconds if it is shorter than a second.
+fn in_seconds(limit: Duration) -> String {
+    match limit.as_secs() {
+        0 => format!("{} ms", limit.as_millis()),
+        _ => format!("{} s", limit.as_secs_f64()),
     }
 }
 
@@ -243,6 +269,8 @@ pub struct Reply {
 pub struct Connection {
     server: Server,
     stream: UnixStream,
+    /// Time limits of a reply, or `None` for no limit, and of a request.
+    limits: (Option<Duration>, Duration),
     inbox: Vec<u8>,
     /// Bytes of the inbox known to contain no end of a message.
     scanned: usize,
@@ -286,6 +314,7 @@ impl Connection {
         Ok(Connection {
             server,
             stream,
+            limits: (Some(REPLY_WAIT), REPLY_WAIT),
             inbox: Vec::new(),
             scanned: 0,
             room: vec![0; ROOM],
@@ -322,11 +351,21 @@ impl Connection {
         }
         let mut bytes = call.to_string().into_bytes();
         bytes.push(0);
-        write(&self.stream, &bytes).map_err(|error| self.server.broken(error))?;
+        write(&self.stream, &bytes).map_err(|error| self.unsent(error))?;
         if let Some(first) = &mut self.first {
             first.request = bytes;
         }
         Ok(())
+    }
+
+    /// The error of a request that could not be sent.
+    fn unsent(&self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::WouldBlock => {
+                (self.server).silent("read the request", Some(self.limits.1))
+            }
+            _ => self.server.broken(error),
+        }
     }
 
     /// Makes the first request again on a new connection, if the service refused this one and the time for it
@@ -341,7 +380,7 @@ impl Connection {
             return Ok(false);
         }
         std::thread::sleep(CROWDED_PAUSE);
-        self.stream = again(&self.stream, &first).map_err(|error| self.server.broken(error))?;
+        self.stream = again(&self.stream, &first).map_err(|error| self.unsent(error))?;
         self.inbox.clear();
         self.scanned = 0;
         self.first = Some(first);
@@ -353,18 +392,23 @@ impl Connection {
         self.stream.as_fd()
     }
 
-    /// Limits the time for a reply, for commands that do not depend on it.
+    /// Limits the time for a request and for its reply, for commands that do not depend on it. Not zero.
     pub fn wait_at_most(&mut self, limit: Duration) -> Result<(), Error> {
         self.stream
             .set_read_timeout(Some(limit))
-            .map_err(|error| self.server.broken(error))
+            .and_then(|()| self.stream.set_write_timeout(Some(limit)))
+            .map_err(|error| self.server.broken(error))?;
+        self.limits = (Some(limit), limit);
+        Ok(())
     }
 
     /// Disables the reply timeout, for streams without an end.
     pub fn wait_without_limit(&mut self) -> Result<(), Error> {
         self.stream
             .set_read_timeout(None)
-            .map_err(|error| self.server.broken(error))
+            .map_err(|error| self.server.broken(error))?;
+        self.limits.0 = None;
+        Ok(())
     }
 
     /// Reads the next reply.
@@ -521,9 +565,7 @@ impl Connection {
             Ok(message) => message,
             Err(nix::errno::Errno::EINTR) => return Ok(()),
             Err(nix::errno::Errno::EAGAIN) => {
-                let seconds = REPLY_WAIT.as_secs();
-                let why = format!("no reply for {seconds} s: is it overloaded or stopped?");
-                return Err(self.server.unexpected(why));
+                return Err(self.server.silent("reply", self.limits.0));
             }
             Err(error) => return Err(self.server.broken(error)),
         };
@@ -634,5 +676,47 @@ fn denied_hint(server: Server, path: &Path) -> String {
                 add you to the group"
                 .into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// Returns a connection to a service that accepts none, as if it was stopped.
+    fn stopped() -> (tempfile::TempDir, UnixListener, Connection) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let connection = Connection::open_to(HISTORIAN, &path).unwrap();
+        (folder, listener, connection)
+    }
+
+    #[test]
+    fn words_have_the_time_that_was_waited() {
+        for (ms, words) in [(40, "40 ms"), (1000, "1 s"), (1200, "1.2 s")] {
+            let (_folder, _listener, mut connection) = stopped();
+            connection.wait_at_most(Duration::from_millis(ms)).unwrap();
+            let start = Instant::now();
+            let error = connection.call::<Value>("a.b", &json!({})).unwrap_err();
+            assert!(start.elapsed() >= Duration::from_millis(ms) / 2);
+            assert_eq!(
+                error.to_string(),
+                format!(
+                    "netsonde-historian did not reply for {words}: is it overloaded or stopped?"
+                )
+            );
+        }
+        // More than the buffer of the socket.
+        let (_folder, _listener, mut connection) = stopped();
+        connection.wait_at_most(Duration::from_millis(50)).unwrap();
+        let error = connection
+            .call_more("a.b", &json!({ "text": "a".repeat(8 << 20) }))
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "netsonde-historian did not read the request for 50 ms: is it overloaded or stopped?"
+        );
     }
 }

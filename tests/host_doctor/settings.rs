@@ -255,8 +255,14 @@ fn historian_silent() -> Outcome {
     let pid = nix::unistd::Pid::from_raw(historian.child().id() as i32);
     kill(pid, Signal::SIGSTOP)?;
     let report = doctor(&h, &service);
+    let status = service.netsonde(&["status"]);
     kill(pid, Signal::SIGCONT)?;
     report.healthy_but("warning", "historian-silent");
+    // Both say how long they waited.
+    let waited = "netsonde-historian did not reply for 2 s: is it overloaded or stopped?";
+    let status = String::from_utf8(status.stdout)?;
+    assert_eq!(status.lines().last(), Some(waited), "{status}");
+    assert!(report.text.contains(waited), "{}", report.text);
     assert!(
         report.text.contains("no outage is noticed"),
         "{}",

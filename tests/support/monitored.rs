@@ -10,6 +10,11 @@ use serde_json::{Value, json};
 
 /// Starts it on a host, beside the control socket of a service.
 pub fn historian(host: &Host, control: &Path) -> Running {
+    historian_with(host, control, &[])
+}
+
+/// The same with more arguments.
+pub fn historian_with(host: &Host, control: &Path, arguments: &[&str]) -> Running {
     let folder = control.parent().unwrap();
     let log = std::fs::File::create(folder.join("historian.log")).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde-historian"));
@@ -22,6 +27,7 @@ pub fn historian(host: &Host, control: &Path) -> Running {
         .arg(folder.join("history"))
         .arg("--monitors")
         .arg(folder.join("monitors.toml"))
+        .args(arguments)
         .stdin(Stdio::null())
         .stderr(log);
     let running = host.spawn(&mut command).unwrap();

@@ -18,6 +18,10 @@ const MAX_PORT: u32 = 65_535;
 ///
 /// The first option that cannot be, as it was typed.
 pub fn check(cli: &Cli, typed: &Typed) -> Result<(), Failure> {
+    if cli.global.state.is_some() && !cli.global.standalone {
+        let why = format!("{} needs --standalone", typed.option("state"));
+        return Err(Failure::Other(why));
+    }
     let past = match &cli.command {
         Command::Mcast(args) => args.past(),
         Command::Neighbors(args) => Some(&args.past),

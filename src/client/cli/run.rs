@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::FromArgMatches;
 use clap::error::ErrorKind;
 
-use super::args::{Cli, Command, Mcast, McastDoctor, Packets, command};
+use super::args::{Cli, Command, Mcast, McastDoctor, Monitor, Packets, command};
 use super::check::check;
 use super::tcpdump;
 use super::usage::Typed;
@@ -16,12 +16,16 @@ use crate::client::commands::{
     neighbors, outages, ping, sockets, status, talkers, watch,
 };
 use crate::client::failure::Failure;
+use crate::client::guard;
 use crate::client::output::remark;
 use crate::client::standalone::Standalone;
 
 /// Runs the client and returns the exit status.
 pub fn run() -> u8 {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(status) = guard::run_if_called(&arguments) {
+        return status;
+    }
     let typed = || Typed::new(command(), &arguments);
     let parsed = command()
         .try_get_matches_from(&arguments)
@@ -76,6 +80,8 @@ struct Service {
     /// Socket of the historian, if it is given.
     history: Option<PathBuf>,
     standalone: bool,
+    /// Directory of the history of a private service, if it outlives the command.
+    state: Option<PathBuf>,
     private: Option<Standalone>,
 }
 
@@ -85,6 +91,7 @@ impl Service {
             path: socket(cli),
             history: history_socket(cli),
             standalone: cli.global.standalone,
+            state: cli.global.state.clone(),
             private: None,
         }
     }
@@ -92,27 +99,43 @@ impl Service {
     /// The socket of a service that is needed: with `--standalone` it is started first.
     fn required(&mut self) -> Result<&Path, Failure> {
         if self.standalone && self.private.is_none() {
-            let private = Standalone::start()?;
+            let private = Standalone::start(self.state.as_deref())?;
             self.path = private.socket().to_owned();
             self.private = Some(private);
         }
         Ok(&self.path)
     }
 
-    /// The same for commands that cannot do without it.
-    fn historian_required(&self) -> Result<PathBuf, Failure> {
-        match self.standalone {
-            true => Err(Failure::Other(
-                "--standalone: a private service has no history".into(),
-            )),
-            false => Ok(self.historian()),
+    /// The socket of the historian for commands that cannot do without it. `changes`: the command changes what it
+    /// keeps.
+    fn historian_required(&mut self, changes: bool) -> Result<PathBuf, Failure> {
+        if self.standalone && self.history.is_none() {
+            self.required()?;
+            if let Some(private) = &self.private {
+                private.historian().map_err(Failure::Other)?;
+            }
+            if changes && self.state.is_none() {
+                remark(
+                    "a private service forgets this when the command has ended: --state DIR keeps it",
+                );
+            }
         }
+        Ok(self.history_socket())
     }
 
-    /// The socket of the historian, which is not started: that of netsonded at the control socket, unless
-    /// another is given.
+    /// The socket of the historian: that of netsonded at the control socket, unless another is given. With
+    /// `--standalone` it is the private one, and standard error says if there is none.
     fn historian(&self) -> PathBuf {
-        let beside = || self.path.with_file_name("history.sock");
+        if let Some(private) = self.private.as_ref().filter(|_| self.history.is_none())
+            && let Err(why) = private.historian()
+        {
+            remark(why);
+        }
+        self.history_socket()
+    }
+
+    fn history_socket(&self) -> PathBuf {
+        let beside = || self.path.with_file_name(guard::HISTORY);
         self.history.clone().unwrap_or_else(beside)
     }
 
@@ -128,7 +151,8 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
     match &cli.command {
         Command::Status => {
             service.required()?;
-            status::status(global, service.if_running(), &service.historian())
+            let history = service.historian();
+            status::status(global, service.if_running(), &history)
         }
         Command::Interfaces { names } => interfaces::interfaces(global, service.required()?, names),
         Command::Watch(args) if args.packets.read.is_some() => {
@@ -163,14 +187,18 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         }
         Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),
-        Command::Monitor(args) => monitor::run(global, &service.historian_required()?, args),
-        Command::Outages(args) => outages::run(global, &service.historian_required()?, args),
-        Command::History(args) => history::run(global, &service.historian_required()?, args),
-        Command::Keep(args) => keep::keep(global, &service.historian_required()?, args),
-        Command::Kept(args) => keep::kept(global, &service.historian_required()?, args),
+        Command::Monitor(args) => {
+            let changes = !matches!(args, Monitor::List { .. });
+            monitor::run(global, &service.historian_required(changes)?, args)
+        }
+        Command::Outages(args) => outages::run(global, &service.historian_required(false)?, args),
+        Command::History(args) => history::run(global, &service.historian_required(false)?, args),
+        Command::Keep(args) => keep::keep(global, &service.historian_required(true)?, args),
+        Command::Kept(args) => keep::kept(global, &service.historian_required(false)?, args),
         Command::Events(args) => {
             service.required()?;
-            events::run(global, service.if_running(), &service.historian(), args)
+            let history = service.historian();
+            events::run(global, service.if_running(), &history, args)
         }
         Command::Neighbors(args) => {
             service.required()?;
@@ -187,7 +215,8 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
             None if args.dry_run => doctor::host::dry_run(global, args),
             None => {
                 service.required()?;
-                doctor::host::run(global, service.if_running(), &service.historian(), args)
+                let history = service.historian();
+                doctor::host::run(global, service.if_running(), &history, args)
             }
         },
         Command::Demo(args) => demo::run(global, args),
@@ -209,10 +238,12 @@ fn socket(cli: &Cli) -> PathBuf {
     given.unwrap_or_else(|| netsonde_core::config::SOCKET.into())
 }
 
-/// Returns the path of the historian's socket from the option or from the environment.
+/// Returns the path of the historian's socket from the option or from the environment, which does not mean that of a
+/// private service.
 fn history_socket(cli: &Cli) -> Option<PathBuf> {
     let given = cli.global.history_socket.clone();
-    given.or_else(|| environment("NETSONDE_HISTORY_SOCKET"))
+    let usual = || environment("NETSONDE_HISTORY_SOCKET").filter(|_| !cli.global.standalone);
+    given.or_else(usual)
 }
 
 /// Returns a path from the environment, unless this program runs with the rights of another user (setuid).

@@ -96,11 +96,13 @@ pub fn capture(
     })
 }
 
-/// Writes packets that a service passed in a descriptor, as pcapng. Returns the exit status.
+/// Writes packets that a service passed in a descriptor, as pcapng, `expected` of them if that is known. Returns the
+/// exit status.
 pub(crate) fn write_descriptor(
     global: &Global,
     service: &str,
     descriptor: OwnedFd,
+    expected: Option<u64>,
     write: &Path,
 ) -> Result<u8, Failure> {
     let interrupt = Interrupt::catch()?;
@@ -122,6 +124,12 @@ pub(crate) fn write_descriptor(
     if !blocks.buffer.is_empty() {
         let why = format!("{service} ended the packets within a block");
         return Err(Failure::Other(why));
+    }
+    if let Some(expected) = expected.filter(|expected| *expected > blocks.packets) {
+        let packets = blocks.packets;
+        return Err(Failure::Other(format!(
+            "{service} ended the packets after {packets} of {expected} (see its log): {shown} was not written"
+        )));
     }
     output.complete()?;
     if !global.quiet {

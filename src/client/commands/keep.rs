@@ -9,6 +9,7 @@ use crate::client::output::{json, no_match, note, show};
 use crate::client::render::style::{Style, bytes, local_second};
 use crate::client::render::table::{Column, table};
 use crate::client::screen;
+use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::history::{
     DiscardCall, KeepCall, KeepReply, Kept, KeptReply, PacketsCall,
 };
@@ -45,6 +46,7 @@ pub fn kept(global: &Global, socket: &Path, args: &KeptArgs) -> Result<u8, Failu
     if let (Some(id), Some(write)) = (args.id, &args.write) {
         let call = PacketsCall {
             kept: Some(id),
+            content: args.headers.then_some(Content::Headers),
             ..PacketsCall::default()
         };
         return historian::write_packets(global, socket, &call, write);

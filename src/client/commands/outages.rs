@@ -12,6 +12,7 @@ use crate::client::render::style::{
 use crate::client::render::table::{Column, table};
 use crate::client::screen;
 use crate::linux::wall_ns;
+use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::history::{
     Affected, Outage, OutageCall, OutageReply, OutagesCall, OutagesReply, PacketsCall, Recurrence,
 };
@@ -30,6 +31,7 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         (Some(id), Some(write)) => {
             let call = PacketsCall {
                 outage: Some(id),
+                content: args.headers.then_some(Content::Headers),
                 ..PacketsCall::default()
             };
             historian::write_packets(global, socket, &call, write)

@@ -28,6 +28,18 @@ pub enum Content {
     Whole,
 }
 
+impl Content {
+    /// Returns what is given to a caller who asked for it: never `Permitted`. [`Content::Whole`] requires the
+    /// permission to see payload.
+    pub fn of_request(wanted: Option<Content>, may_see_payload: bool) -> Content {
+        match wanted {
+            Some(Content::Headers) => Content::Headers,
+            Some(Content::Permitted) if !may_see_payload => Content::Headers,
+            _ => Content::Whole,
+        }
+    }
+}
+
 /// Which packets to return. All given conditions must hold; a list matches if any of its entries does.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

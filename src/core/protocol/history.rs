@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::capture::Content;
+
 /// A monitor as it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -610,6 +612,9 @@ pub struct PacketsCall {
     /// What was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kept: Option<u64>,
+    /// How much of each packet to include; `None` for whole packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
 }
 
 /// Reply of `Packets`.
@@ -622,6 +627,9 @@ pub struct PacketsReply {
     /// Number of packets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
+    /// How much of each packet is included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
 }
 
 /// Parameters of `Record`.
@@ -637,6 +645,9 @@ pub struct RecordCall {
     /// Names of stores.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stores: Option<Vec<String>>,
+    /// How much of each packet to include; `None` for whole packets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
 }
 
 /// Reply of `Record`.
@@ -661,6 +672,9 @@ pub struct RecordReply {
     /// Number of the first packet that is not on disk, by store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<BTreeMap<String, u64>>,
+    /// How much of each packet is included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<Content>,
 }
 
 /// A time of which packets of a store are not on disk.

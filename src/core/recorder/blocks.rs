@@ -2,14 +2,20 @@
 //! programs that pass packets on without decoding them; capture files of others are for the client's reader.
 
 use super::class::Store;
+use super::headers;
 use super::pcapng::{
-    COMMENT_MAX, ENHANCED, INTERFACE, OPT_COMMENT, OPT_END, OPT_PACKET_ID, SECTION, read_packet_id,
+    COMMENT_MAX, ENHANCED, INTERFACE, OPT_COMMENT, OPT_END, OPT_FLAGS, OPT_PACKET_ID, SECTION,
+    checksum_of, read_packet_id, with_checksum,
 };
+use crate::wire::glance::glance;
+use crate::wire::{Frame, LinkType, linktype};
 
 /// Option with the number of packets missing before a packet.
 const OPT_DROPPED: u16 = 4;
 /// Bytes of an enhanced packet block before the packet: type, length, interface, time, two lengths.
 const PACKET_HEAD: usize = 28;
+/// Bytes of a section header before its options: type, length, byte order, version, length of the section.
+const SECTION_HEAD: usize = 24;
 /// Maximum length of a block: hundreds of times the largest packet, as for the client's reader.
 pub const BLOCK_MAX: usize = 16 << 20;
 
@@ -66,6 +72,37 @@ pub fn next<'a>(bytes: &mut &'a [u8]) -> Result<Option<Block<'a>>, Damaged> {
     Ok(Some(parsed))
 }
 
+/// Returns the link type of an interface description of the service.
+pub fn link_of(interface: &[u8]) -> LinkType {
+    u16_at(interface, 8).map_or(LinkType::Other, linktype::of_interface)
+}
+
+/// Appends a section header to `to`, with one more comment behind its options.
+pub fn write_section(section: &[u8], to: &mut Vec<u8>, comment: &str) {
+    let start = to.len();
+    to.extend_from_slice(section.get(..SECTION_HEAD).unwrap_or_default());
+    for (code, value) in Options::of_section(section) {
+        push_option(to, code, value);
+    }
+    push_option(to, OPT_COMMENT, comment.as_bytes());
+    push_option(to, OPT_END, &[]);
+    finish(to, start);
+}
+
+fn push_option(to: &mut Vec<u8>, code: u16, value: &[u8]) {
+    to.extend_from_slice(&code.to_le_bytes());
+    to.extend_from_slice(&(value.len() as u16).to_le_bytes());
+    to.extend_from_slice(value);
+    to.resize(to.len().next_multiple_of(4), 0);
+}
+
+/// Ends the block that begins at `start`.
+fn finish(to: &mut Vec<u8>, start: usize) {
+    let length = (to.len() - start + 4) as u32;
+    to.extend_from_slice(&length.to_le_bytes());
+    to[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
+}
+
 /// Options of a block, until the end of options or the first damaged one.
 #[derive(Clone, Copy, Debug)]
 pub struct Options<'a>(&'a [u8]);
@@ -73,7 +110,7 @@ pub struct Options<'a>(&'a [u8]);
 impl<'a> Options<'a> {
     /// Options of a section header.
     pub fn of_section(block: &'a [u8]) -> Options<'a> {
-        Options(block.get(24..block.len() - 4).unwrap_or_default())
+        Options(block.get(SECTION_HEAD..block.len() - 4).unwrap_or_default())
     }
 
     /// Options of an interface description.
@@ -107,6 +144,10 @@ pub struct PacketBlock<'a> {
     pub interface: u32,
     /// Time in nanoseconds since 1970.
     pub time_ns: u64,
+    /// The packet, as far as it was recorded.
+    pub bytes: &'a [u8],
+    /// Its length on the wire.
+    pub original_length: u32,
     block: &'a [u8],
     /// Offset of the options.
     options: usize,
@@ -118,6 +159,8 @@ impl<'a> PacketBlock<'a> {
         let options = PACKET_HEAD + captured.next_multiple_of(4);
         (options + 4 <= block.len()).then_some(())?;
         Some(PacketBlock {
+            bytes: block.get(PACKET_HEAD..PACKET_HEAD + captured)?,
+            original_length: u32_at(block, 24)?,
             interface: u32_at(block, 8)?,
             time_ns: u64::from(u32_at(block, 12)?) << 32 | u64::from(u32_at(block, 16)?),
             block,
@@ -146,6 +189,13 @@ impl<'a> PacketBlock<'a> {
         bytes.map_or(0, u64::from_le_bytes)
     }
 
+    fn flags(&self) -> u32 {
+        let mut options = self.options();
+        let found = options.find(|(code, _)| *code == OPT_FLAGS);
+        let bytes = found.and_then(|(_, value)| value.try_into().ok());
+        bytes.map_or(0, u32::from_le_bytes)
+    }
+
     /// Appends the packet to `to` with the number that its interface has there, with those comments and other
     /// options that `keep` accepts, and with more comments. `missing` packets are missing before it.
     pub fn write(
@@ -156,34 +206,67 @@ impl<'a> PacketBlock<'a> {
         missing: u64,
         comments: &[String],
     ) {
-        let start = to.len();
-        to.extend_from_slice(&self.block[..self.options]);
-        to[start + 8..start + 12].copy_from_slice(&interface.to_le_bytes());
-        let mut option = |code: u16, value: &[u8]| {
-            to.extend_from_slice(&code.to_le_bytes());
-            to.extend_from_slice(&(value.len() as u16).to_le_bytes());
-            to.extend_from_slice(value);
-            to.resize(to.len().next_multiple_of(4), 0);
+        let all = (self.bytes.len(), self.flags());
+        self.write_part(to, interface, all, keep, missing, comments);
+    }
+
+    /// The same of its headers only, as the service gives them: see [`headers`]. `link` is the link type of its
+    /// interface.
+    pub fn write_headers(
+        &self,
+        link: LinkType,
+        to: &mut Vec<u8>,
+        interface: u32,
+        keep: impl Fn(u16, &[u8]) -> bool,
+        missing: u64,
+        comments: &[String],
+    ) {
+        let whole = Frame {
+            link,
+            bytes: self.bytes,
+            original_length: self.original_length,
+            checksum: checksum_of(self.flags()),
         };
+        let length = headers::length(link, self.bytes, &glance(link, self.bytes));
+        let flags = with_checksum(self.flags(), headers::checksum(&whole));
+        self.write_part(to, interface, (length, flags), keep, missing, comments);
+    }
+
+    fn write_part(
+        &self,
+        to: &mut Vec<u8>,
+        interface: u32,
+        (length, flags): (usize, u32),
+        keep: impl Fn(u16, &[u8]) -> bool,
+        missing: u64,
+        comments: &[String],
+    ) {
+        let start = to.len();
+        to.extend_from_slice(&self.block[..PACKET_HEAD]);
+        to[start + 8..start + 12].copy_from_slice(&interface.to_le_bytes());
+        to[start + 20..start + 24].copy_from_slice(&(length as u32).to_le_bytes());
+        to.extend_from_slice(&self.bytes[..length]);
+        to.resize(to.len().next_multiple_of(4), 0);
         for (code, value) in self.options() {
-            if code != OPT_DROPPED && keep(code, value) {
-                option(code, value);
+            match code {
+                OPT_DROPPED => {}
+                OPT_FLAGS => push_option(to, code, &flags.to_le_bytes()),
+                _ if keep(code, value) => push_option(to, code, value),
+                _ => {}
             }
         }
         if missing > 0 {
-            option(OPT_DROPPED, &missing.to_le_bytes());
+            push_option(to, OPT_DROPPED, &missing.to_le_bytes());
         }
         for comment in comments {
             let mut end = comment.len().min(COMMENT_MAX);
             while !comment.is_char_boundary(end) {
                 end -= 1;
             }
-            option(OPT_COMMENT, &comment.as_bytes()[..end]);
+            push_option(to, OPT_COMMENT, &comment.as_bytes()[..end]);
         }
-        option(OPT_END, &[]);
-        let length = (to.len() - start + 4) as u32;
-        to.extend_from_slice(&length.to_le_bytes());
-        to[start + 4..start + 8].copy_from_slice(&length.to_le_bytes());
+        push_option(to, OPT_END, &[]);
+        finish(to, start);
     }
 }
 

@@ -8,8 +8,8 @@
 use std::net::IpAddr;
 
 use crate::multicast::test_packet;
-use crate::wire::LinkType;
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
+use crate::wire::{Checksum, Frame, LinkType, decode};
 
 /// Bytes of a fixed RTP header (RFC 3550, section 5.1).
 const RTP: usize = 12;
@@ -28,6 +28,17 @@ const MAX_EXTENSION_HEADERS: usize = 16;
 const MAX_LABELS: usize = 16;
 /// UDP ports whose multicast messages have no header that numbers them: SSDP, WS-Discovery, mDNS, LLMNR.
 const NAME_PORTS: [u16; 4] = [1900, 3702, 5353, 5355];
+
+/// Comment at the beginning of packets without payload.
+pub const NOTE: &str = "netsonde: headers only, payload omitted";
+
+/// Returns the state of the checksum of a packet, which a reader of its headers cannot verify.
+pub fn checksum(whole: &Frame<'_>) -> Checksum {
+    match whole.checksum {
+        Checksum::Unknown if decode(whole).bad_checksum.is_some() => Checksum::Bad,
+        known => known,
+    }
+}
 
 /// Returns the number of bytes of a captured frame that are headers, at most `bytes.len()`. Messages of
 /// link and group management (ARP, neighbor discovery, LLDP, spanning tree, IGMP, MLD, PIM) count as
@@ -440,7 +451,8 @@ fn stream(datagram: &[u8], to: IpAddr) -> usize {
     match payload.first() {
         None => 0,
         Some(0x47) => MPEG_TS,
-        Some(first) if first >> 6 == 2 && payload.len() > RTP => {
+        // One byte less would be another answer for a packet that is already cut to its headers.
+        Some(first) if first >> 6 == 2 && payload.len() >= RTP => {
             let is_transport = payload[1] & 0x7f == RTP_MPEG_TS;
             if is_transport {
                 RTP + usize::from(first & 15) * 4 + MPEG_TS

@@ -10,6 +10,7 @@ const STATISTICS: u32 = 5;
 pub(super) const ENHANCED: u32 = 6;
 
 pub(super) const OPT_END: u16 = 0;
+pub(super) const OPT_FLAGS: u16 = 2;
 /// Option with a comment.
 pub const OPT_COMMENT: u16 = 1;
 
@@ -279,7 +280,7 @@ impl Writer {
         self.u32(original_length);
         self.buffer.extend_from_slice(bytes);
         self.pad();
-        self.option(2, &flags(direction, checksum).to_le_bytes());
+        self.option(OPT_FLAGS, &flags(direction, checksum).to_le_bytes());
         if counts.missing > 0 {
             self.option_u64(4, counts.missing);
         }
@@ -328,16 +329,34 @@ impl Writer {
     }
 }
 
-/// epb_flags: bits 0-1 direction (1 in, 2 out), bits 2-4 reception (1 unicast, 2 multicast,
-/// 3 broadcast, 4 promiscuous), bit 9 checksum not ready, bit 10 checksum valid, both: wrong.
-fn flags(direction: Direction, checksum: Checksum) -> u32 {
-    let checksum = match checksum {
+/// Sets the state of the checksum in the value of epb_flags.
+pub(super) fn with_checksum(flags: u32, checksum: Checksum) -> u32 {
+    flags & !(3 << 9) | checksum_flags(checksum)
+}
+
+/// Returns the state of the checksum from the value of epb_flags.
+pub(super) fn checksum_of(flags: u32) -> Checksum {
+    match flags >> 9 & 3 {
+        0 => Checksum::Unknown,
+        1 => Checksum::NotReady,
+        2 => Checksum::Valid,
+        _ => Checksum::Bad,
+    }
+}
+
+fn checksum_flags(checksum: Checksum) -> u32 {
+    match checksum {
         Checksum::Unknown => 0,
         Checksum::NotReady => 1 << 9,
         Checksum::Valid => 1 << 10,
         Checksum::Bad => 3 << 9,
-    };
-    checksum
+    }
+}
+
+/// epb_flags: bits 0-1 direction (1 in, 2 out), bits 2-4 reception (1 unicast, 2 multicast,
+/// 3 broadcast, 4 promiscuous), bit 9 checksum not ready, bit 10 checksum valid, both: wrong.
+fn flags(direction: Direction, checksum: Checksum) -> u32 {
+    checksum_flags(checksum)
         | match direction {
             Direction::Unknown => 0,
             Direction::ToUs => 1 | 1 << 2,

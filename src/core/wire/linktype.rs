@@ -29,6 +29,15 @@ pub fn of_hardware(link: LinkType, hardware: u16) -> u16 {
     }
 }
 
+/// Returns the link type by which the record decodes an interface, from its LINKTYPE_ number in a capture of the
+/// service: the inverse of [`of_hardware`].
+pub fn of_interface(number: u16) -> LinkType {
+    match number {
+        105 | 119 | 127 | 230 | 271 => LinkType::Other,
+        known => LinkType::from_linktype(known.into()),
+    }
+}
+
 /// By number, in ascending order. 12 and 14 are DLT_RAW of other systems, which old files contain.
 const NAMES: &[(u32, &str)] = &[
     (0, "NULL"),
@@ -181,5 +190,20 @@ mod tests {
         assert_eq!(describe(40_000), "link type 40000");
         assert_eq!(of_hardware(LinkType::Other, 803), 127);
         assert_eq!(of_hardware(LinkType::Ethernet, 772), 1);
+    }
+
+    /// What is not decoded live is not decoded from disk, or it would show more.
+    #[test]
+    fn links_of_interfaces_survive_the_way_to_disk() {
+        for number in 0..=u8::MAX {
+            let link = LinkType::from_u8(number);
+            // The numbers of 802.11 stand for interfaces whose frames are not decoded.
+            if matches!(link, LinkType::Wlan | LinkType::Radiotap) {
+                continue;
+            }
+            for hardware in 0..=1000 {
+                assert_eq!(of_interface(of_hardware(link, hardware)), link);
+            }
+        }
     }
 }

@@ -25,7 +25,7 @@ use netsonde_core::recorder::select::Select;
 use netsonde_core::recorder::{Cursor, From, Gap, GapKind, Record, Recorder, Store, headers};
 use netsonde_core::text::{counted, was_or_were};
 use netsonde_core::wire::glance::glance;
-use netsonde_core::wire::{Checksum, LinkType, decode, linktype};
+use netsonde_core::wire::{LinkType, linktype};
 
 /// Packets examined before other tasks run: about a millisecond.
 const MAX_PACKETS_PER_POLL: usize = 4096;
@@ -325,11 +325,8 @@ impl Stream {
             }
             if self.export.select.wants(&record) {
                 // A reader of headers cannot verify the checksum.
-                if self.export.headers_only
-                    && record.checksum == Checksum::Unknown
-                    && decode(&whole).bad_checksum.is_some()
-                {
-                    record.checksum = Checksum::Bad;
+                if self.export.headers_only {
+                    record.checksum = headers::checksum(&whole);
                 }
                 self.put(recorder, &record);
             }
@@ -522,7 +519,7 @@ impl Stream {
 fn beginning(recorder: &Recorder<OwnMemory>, export: &Export, gaps: &[Gap]) -> Vec<String> {
     let mut comments = Vec::new();
     if export.headers_only {
-        comments.push("netsonde: headers only, payload omitted".into());
+        comments.push(headers::NOTE.into());
     }
     for store in Store::ALL {
         let state = recorder.state(store);

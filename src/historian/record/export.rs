@@ -2,13 +2,16 @@
 //! the thread that writes them, one batch of each store in memory.
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use netsonde_core::protocol::time;
-use netsonde_core::recorder::Store;
+use netsonde_core::recorder::blocks::{self, BLOCK_MAX, Block, Options};
 use netsonde_core::recorder::layout::SNAP_MAX;
 use netsonde_core::recorder::pcapng::{END_OF_DISK, Statistics, Writer};
+use netsonde_core::recorder::{Store, headers};
 use netsonde_core::wire::LinkType;
 use netsonde_history::disk::Disk;
 use netsonde_history::packets::Reader;
@@ -34,6 +37,8 @@ pub(super) struct Wanted {
     pub times: (u64, u64),
     /// Comments for the beginning.
     pub comments: Vec<String>,
+    /// Whether the reader may see headers only.
+    pub headers_only: bool,
 }
 
 /// The reader closed the pipe, or stopped reading.
@@ -145,7 +150,7 @@ pub(super) fn run(
     for (lane, missing) in lanes.iter_mut().zip(&mut missing) {
         *missing = lane.advance(wanted.times)?;
     }
-    let mut output = Output::begin(&wanted.comments);
+    let mut output = Output::begin(wanted);
     while let Some(at) = earliest(&lanes) {
         let Some((last, place)) = lanes[at].head else {
             break;
@@ -157,7 +162,8 @@ pub(super) fn run(
         if let Some(batch) = &lanes[at].batch {
             output.packet(batch, &place, &gaps);
         }
-        if output.writer.buffer.len() >= PART && output.write(pipe).is_err() {
+        let buffer = &mut output.writer.buffer;
+        if buffer.len() >= PART && write(pipe, buffer).is_err() {
             return Ok(Err(Closed));
         }
         missing[at] = lanes[at].advance(wanted.times)?;
@@ -173,7 +179,92 @@ pub(super) fn run(
     }
     rest.push(END_OF_DISK.into());
     output.end(&rest);
-    Ok(output.write(pipe))
+    Ok(write(pipe, &mut output.writer.buffer))
+}
+
+/// Writes the packets of a capture of the service to a pipe, headers only, until the end or until nobody reads.
+///
+/// # Errors
+///
+/// The file cannot be read, or is damaged.
+pub(super) fn headers_of(mut from: File, pipe: &OwnedFd) -> io::Result<Result<(), Closed>> {
+    let damaged = || io::Error::new(io::ErrorKind::InvalidData, "a damaged block");
+    let (mut buffer, mut cut) = (Vec::new(), Vec::new());
+    let mut links = Vec::new();
+    let mut is_noted = false;
+    loop {
+        let before = buffer.len();
+        buffer.resize(before + PART, 0);
+        let length = from.read(&mut buffer[before..])?;
+        buffer.truncate(before + length);
+        if length == 0 {
+            return match buffer.is_empty() {
+                true => Ok(Ok(())),
+                false => Err(damaged()),
+            };
+        }
+        let mut rest = &buffer[..];
+        loop {
+            let start = buffer.len() - rest.len();
+            let Some(block) = blocks::next(&mut rest).map_err(|_| damaged())? else {
+                break;
+            };
+            let whole = &buffer[start..buffer.len() - rest.len()];
+            match block {
+                Block::Section(section) => {
+                    links.clear();
+                    let mut comments = Options::of_section(section).comments();
+                    is_noted |= comments.any(|comment| comment == headers::NOTE);
+                    match is_noted {
+                        true => cut.extend_from_slice(section),
+                        false => blocks::write_section(section, &mut cut, headers::NOTE),
+                    }
+                    is_noted = true;
+                }
+                Block::Interface(interface) => {
+                    links.push(blocks::link_of(interface));
+                    cut.extend_from_slice(interface);
+                }
+                Block::Packet(packet) => {
+                    let link = links.get(packet.interface as usize);
+                    let link = *link.ok_or_else(damaged)?;
+                    let (interface, missing) = (packet.interface, packet.dropped());
+                    packet.write_headers(link, &mut cut, interface, |_, _| true, missing, &[]);
+                }
+                Block::Other => cut.extend_from_slice(whole),
+            }
+        }
+        let taken = buffer.len() - rest.len();
+        buffer.drain(..taken);
+        if buffer.len() > BLOCK_MAX {
+            return Err(damaged());
+        }
+        if write(pipe, &mut cut).is_err() {
+            return Ok(Err(Closed));
+        }
+    }
+}
+
+/// Writes a buffer to a pipe, and clears it.
+fn write(pipe: &OwnedFd, buffer: &mut Vec<u8>) -> Result<(), Closed> {
+    let mut rest = &buffer[..];
+    while !rest.is_empty() {
+        match nix::unistd::write(pipe, rest) {
+            Ok(length) => rest = &rest[length..],
+            Err(nix::errno::Errno::EINTR) => {}
+            Err(nix::errno::Errno::EAGAIN) => {
+                let mut wanted = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
+                match poll(&mut wanted, PollTimeout::from(READ_WAIT_MS)) {
+                    Ok(0) => return Err(Closed),
+                    Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                    Err(_) => return Err(Closed),
+                }
+            }
+            Err(_) => return Err(Closed),
+        }
+    }
+    buffer.clear();
+    Ok(())
 }
 
 fn earliest(lanes: &[Lane]) -> Option<usize> {
@@ -185,19 +276,23 @@ fn earliest(lanes: &[Lane]) -> Option<usize> {
 struct Output {
     writer: Writer,
     interfaces: HashMap<Vec<u8>, u32>,
+    headers_only: bool,
 }
 
 impl Output {
-    fn begin(comments: &[String]) -> Output {
+    fn begin(wanted: &Wanted) -> Output {
         let mut writer = Writer::default();
+        let note = wanted.headers_only.then(|| headers::NOTE.to_owned());
+        let comments: Vec<String> = note.into_iter().chain(wanted.comments.clone()).collect();
         writer.section(
             concat!("netsonde ", env!("CARGO_PKG_VERSION")),
             "Linux",
-            comments,
+            &comments,
         );
         Output {
             writer,
             interfaces: HashMap::new(),
+            headers_only: wanted.headers_only,
         }
     }
 
@@ -218,7 +313,13 @@ impl Output {
         let words: Vec<String> = gaps.iter().map(|missing| missing.words.clone()).collect();
         let count = gaps.iter().map(|missing| missing.count).sum();
         let to = &mut self.writer.buffer;
-        packet.write(to, index, is_of_packet, count, &words);
+        match self.headers_only {
+            true => {
+                let link = blocks::link_of(interface);
+                packet.write_headers(link, to, index, is_of_packet, count, &words);
+            }
+            false => packet.write(to, index, is_of_packet, count, &words),
+        }
     }
 
     fn end(&mut self, comments: &[String]) {
@@ -233,27 +334,6 @@ impl Output {
             comments,
             ..Statistics::default()
         });
-    }
-
-    fn write(&mut self, pipe: &OwnedFd) -> Result<(), Closed> {
-        let mut rest = &self.writer.buffer[..];
-        while !rest.is_empty() {
-            match nix::unistd::write(pipe, rest) {
-                Ok(length) => rest = &rest[length..],
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) => {
-                    let mut wanted = [PollFd::new(pipe.as_fd(), PollFlags::POLLOUT)];
-                    match poll(&mut wanted, PollTimeout::from(READ_WAIT_MS)) {
-                        Ok(0) => return Err(Closed),
-                        Ok(_) | Err(nix::errno::Errno::EINTR) => {}
-                        Err(_) => return Err(Closed),
-                    }
-                }
-                Err(_) => return Err(Closed),
-            }
-        }
-        self.writer.buffer.clear();
-        Ok(())
     }
 }
 

@@ -27,30 +27,35 @@ mod shelf;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use netsonde_core::protocol::history::{Limit, Part, RecordGap, RecordReply};
+use netsonde_core::protocol::capture::Content;
+use netsonde_core::protocol::history::{Limit, Part, RecordCall, RecordGap, RecordReply};
 use netsonde_core::protocol::time;
 use netsonde_core::recorder::Store;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::linux::{reason, wall_ns};
+use crate::varlink::server::user::User;
 use batch::Batch;
 pub use evidence::Evidences;
 use export::Wanted;
 pub use kept::Keeps;
 use rooms::{RoomState, Rooms};
 pub use shelf::KeepError;
+use shelf::lock;
 
 /// Readers of the disk at a time: each has a thread, and up to 300 KiB for each store.
-const READERS: u32 = 8;
+const READERS: usize = 8;
+/// Readers of one user at a time: others get some, whatever one of them does.
+const READERS_PER_USER: usize = 4;
 /// A write that takes longer than this is reported.
 const SLOW: Duration = Duration::from_secs(5);
 
@@ -119,7 +124,7 @@ pub(crate) struct Shared {
     directory: PathBuf,
     options: Options,
     state: Mutex<State>,
-    readers: AtomicU32,
+    readers: Mutex<Vec<User>>,
 }
 
 impl Shared {
@@ -235,8 +240,8 @@ pub enum OpenError {
     #[error("unknown store {0:?}")]
     NoSuchStore(String),
     /// Too many readers.
-    #[error("{READERS} readers of the record on disk are the limit: try again when one has ended")]
-    TooMany,
+    #[error("{0} readers of packets on disk are the limit{1}: try again when one has ended")]
+    TooMany(usize, &'static str),
     /// The operating system refuses.
     #[error("cannot read the record on disk: {0}")]
     Io(String),
@@ -264,7 +269,7 @@ impl Record {
             directory: directory.join("record"),
             options,
             state: Mutex::default(),
-            readers: AtomicU32::new(0),
+            readers: Mutex::default(),
         });
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let stop = Arc::new(std::os::fd::AsFd::as_fd(&event).try_clone_to_owned()?);
@@ -347,7 +352,7 @@ impl Record {
             ),
             limit(
                 "record.readers",
-                READERS.into(),
+                READERS as u64,
                 state.readers_refused,
                 "readers of the record on disk refused",
             ),
@@ -374,26 +379,30 @@ impl Record {
         &self.evidences
     }
 
-    /// Opens the packets between two times, both included, of the stores with these names or of all: the read
-    /// end of a pipe, and the reply without the index of the descriptor. Never blocks for long.
+    /// Opens the packets between two times, both included, of the stores with these names or of all, whole unless
+    /// the content is [`Content::Headers`]: the read end of a pipe, and the reply without the index of the
+    /// descriptor. Never blocks for long.
     ///
     /// # Errors
     ///
     /// A store is unknown, there are too many readers, or the operating system refuses.
-    pub fn open(
-        &self,
-        since_ns: Option<u64>,
-        until_ns: Option<u64>,
-        stores: Option<&[String]>,
-    ) -> Result<(OwnedFd, RecordReply), OpenError> {
-        let names = stores.filter(|names| !names.is_empty()).unwrap_or_default();
+    pub fn open(&self, call: &RecordCall, user: User) -> Result<(OwnedFd, RecordReply), OpenError> {
+        let names = call
+            .stores
+            .as_deref()
+            .filter(|names| !names.is_empty())
+            .unwrap_or_default();
         let mut asked = Vec::new();
         for name in names {
             let store = Store::from_name(name);
             asked.push(store.ok_or_else(|| OpenError::NoSuchStore(name.clone()))?);
         }
-        let times = (since_ns.unwrap_or(0), until_ns.unwrap_or(u64::MAX));
-        let (wanted, mut reply) = self.snapshot(times, &asked);
+        let times = (
+            call.since_ns.unwrap_or(0),
+            call.until_ns.unwrap_or(u64::MAX),
+        );
+        let (mut wanted, mut reply) = self.snapshot(times, &asked);
+        wanted.headers_only = call.content == Some(Content::Headers);
         let stores: Vec<Store> = wanted.stores.iter().map(|(store, _)| *store).collect();
         let gaps = export::gaps(&self.shared.directory, &stores, times);
         let gaps = gaps.map_err(|error| OpenError::Io(error.to_string()))?;
@@ -404,19 +413,46 @@ impl Record {
             words: missing.words,
         });
         reply.gaps = Some(gaps.collect());
+        let directory = self.shared.directory.clone();
+        let read = self.read(user, move |pipe| {
+            if let Err(error) = export::run(&directory, &wanted, pipe) {
+                tracing::warn!("the record on disk cannot be read: {error}");
+            }
+        })?;
+        Ok((read, reply))
+    }
+
+    /// Opens the packets of a file of [`Keeps::open`] or [`Evidences::open`] without payload: the read end of a
+    /// pipe.
+    ///
+    /// # Errors
+    ///
+    /// There are too many readers, or the operating system refuses.
+    pub fn headers_of(&self, file: OwnedFd, user: User) -> Result<OwnedFd, OpenError> {
+        self.read(user, move |pipe| {
+            if let Err(error) = export::headers_of(File::from(file), pipe) {
+                tracing::warn!("packets on disk cannot be read: {}", reason(&error));
+            }
+        })
+    }
+
+    /// Has a thread write packets to a pipe. Returns its read end.
+    fn read(
+        &self,
+        user: User,
+        write_to: impl FnOnce(&OwnedFd) + Send + 'static,
+    ) -> Result<OwnedFd, OpenError> {
         let system = |error: io::Error| OpenError::Io(reason(&error));
         let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(|e| system(e.into()))?;
         fcntl(&write, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).map_err(|e| system(e.into()))?;
-        let reader = self.reader().ok_or(OpenError::TooMany)?;
+        let slot = self.reader(user)?;
         let run = move || {
-            let shared = reader.0.clone();
-            if let Err(error) = export::run(&shared.directory, &wanted, &write) {
-                tracing::warn!("the record on disk cannot be read: {error}");
-            }
+            let _slot = slot;
+            write_to(&write);
         };
         let spawned = std::thread::Builder::new().name("reader".into()).spawn(run);
         spawned.map_err(system)?;
-        Ok((read, reply))
+        Ok(read)
     }
 
     /// What is on disk now, and what a caller fetches from the service.
@@ -451,35 +487,44 @@ impl Record {
                     .map(|(store, next)| (store.name().to_owned(), *next))
                     .collect(),
             ),
+            content: None,
         };
         let wanted = Wanted {
             stores,
             record: state.record,
             times,
             comments,
+            headers_only: false,
         };
         (wanted, reply)
     }
 
-    fn reader(&self) -> Option<ReaderSlot> {
-        let readers = &self.shared.readers;
-        let counted = readers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| {
-            (now < READERS).then_some(now + 1)
-        });
-        if counted.is_err() {
-            self.shared.state().readers_refused += 1;
-            return None;
-        }
-        Some(ReaderSlot(self.shared.clone()))
+    fn reader(&self, user: User) -> Result<ReaderSlot, OpenError> {
+        let mut readers = lock(&self.shared.readers);
+        let own = readers.iter().filter(|one| **one == user).count();
+        let refused = match (readers.len(), own) {
+            (READERS.., _) => OpenError::TooMany(READERS, ""),
+            (_, READERS_PER_USER..) => OpenError::TooMany(READERS_PER_USER, " of one user"),
+            _ => {
+                readers.push(user);
+                return Ok(ReaderSlot(self.shared.clone(), user));
+            }
+        };
+        drop(readers);
+        self.shared.state().readers_refused += 1;
+        Err(refused)
     }
 }
 
 /// One of the readers.
-struct ReaderSlot(Arc<Shared>);
+struct ReaderSlot(Arc<Shared>, User);
 
 impl Drop for ReaderSlot {
     fn drop(&mut self) {
-        self.0.readers.fetch_sub(1, Ordering::Relaxed);
+        let mut readers = lock(&self.0.readers);
+        if let Some(at) = readers.iter().position(|user| *user == self.1) {
+            readers.swap_remove(at);
+        }
     }
 }
 

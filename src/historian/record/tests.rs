@@ -43,7 +43,7 @@ fn shared(directory: &Path, options: Options) -> Shared {
         directory: directory.join("record"),
         options,
         state: Mutex::default(),
-        readers: AtomicU32::new(0),
+        readers: Mutex::default(),
     }
 }
 
@@ -60,15 +60,28 @@ fn add(rooms: &mut Rooms, shared: &Shared, record: u64, store: Store, number: u6
 /// Packets, as record and number, with their times; comments; and the sum of missing packets.
 type Exported = (Vec<(Store, u64, u64)>, Vec<String>, u64);
 
-fn export(shared: &Arc<Shared>, times: (u64, u64)) -> Exported {
-    let record = Record {
+fn record(shared: &Arc<Shared>) -> Record {
+    Record {
         keeps: Keeps::new(shared.clone(), shared.directory.join("../kept")),
         evidences: Evidences::idle(shared.clone()),
         shared: shared.clone(),
         event: EventFd::new().unwrap(),
         follower: None,
-    };
-    let (descriptor, _) = record.open(Some(times.0), Some(times.1), None).unwrap();
+    }
+}
+
+fn export(shared: &Arc<Shared>, times: (u64, u64)) -> Exported {
+    let record = record(shared);
+    let (descriptor, _) = record
+        .open(
+            &RecordCall {
+                since_ns: Some(times.0),
+                until_ns: Some(times.1),
+                ..RecordCall::default()
+            },
+            User::unknown(),
+        )
+        .unwrap();
     let mut bytes = Vec::new();
     File::from(descriptor).read_to_end(&mut bytes).unwrap();
     let (mut packets, mut words, mut missing) = (Vec::new(), Vec::new(), 0);
@@ -260,4 +273,27 @@ fn each_store_has_its_share() {
     let mut budgets = 0;
     rooms.describe(&options, |_, room| budgets += room.budget);
     assert_eq!(budgets, options.budget_bytes);
+}
+
+#[test]
+fn one_user_does_not_take_all_readers() {
+    let directory = tempfile::tempdir().unwrap();
+    let record = record(&Arc::new(shared(directory.path(), Options::default())));
+    let (one, other) = (User::Uid(1), User::Uid(2));
+    let mut slots: Vec<ReaderSlot> = (0..READERS_PER_USER)
+        .map(|_| record.reader(one).unwrap())
+        .collect();
+    let words = |refused: Result<ReaderSlot, OpenError>| refused.err().unwrap().to_string();
+    assert_eq!(
+        words(record.reader(one)),
+        "4 readers of packets on disk are the limit of one user: try again when one has ended"
+    );
+    slots.extend((READERS_PER_USER..READERS).map(|_| record.reader(other).unwrap()));
+    assert_eq!(
+        words(record.reader(User::Uid(3))),
+        "8 readers of packets on disk are the limit: try again when one has ended"
+    );
+    drop(slots);
+    assert!(record.reader(one).is_ok());
+    assert_eq!(record.shared.state().readers_refused, 2);
 }

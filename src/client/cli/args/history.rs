@@ -116,6 +116,9 @@ pub struct Outages {
     #[arg(short = 'w', long = "write", value_name = "FILE",
         conflicts_with_all = ["since", "until", "number"])]
     pub write: Option<PathBuf>,
+    /// Write headers only, without payload, as users without payload permission may.
+    #[arg(long, requires = "write")]
+    pub headers: bool,
 }
 
 impl Outages {
@@ -172,6 +175,9 @@ pub struct KeptArgs {
     /// Write its packets to FILE as pcapng; - for standard output.
     #[arg(short = 'w', long = "write", value_name = "FILE", requires = "id")]
     pub write: Option<PathBuf>,
+    /// Write headers only, without payload, as users without payload permission may.
+    #[arg(long, requires = "write")]
+    pub headers: bool,
     /// Delete it.
     #[arg(long, requires = "id", conflicts_with = "write")]
     pub discard: bool,

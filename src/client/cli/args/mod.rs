@@ -86,9 +86,12 @@ pub struct Global {
     /// Show tables in full width, also on a narrow terminal.
     #[arg(short = 'l', long, global = true)]
     pub wide: bool,
-    /// Start a private netsonded for this command, and stop it afterwards.
+    /// Start a private netsonded and netsonde-historian for this command, and stop them afterwards.
     #[arg(long, global = true)]
     pub standalone: bool,
+    /// With --standalone, keep the history in DIR, where the next command finds it.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub state: Option<PathBuf>,
 }
 
 impl Global {

@@ -276,7 +276,8 @@ pub(super) const PAGES: &[Page] = &[
                       outage.\n\n\
                       With the number of an outage it shows all of that one: begin and end, fates of the probes, what \
                       was seen of the first lost probe of each target, counters that increased, events, recurrence and \
-                      load if there is something to say, and where the packets are. -w writes these.",
+                      load if there is something to say, and where the packets are. -w writes these; without the tier \
+                      payload only with --headers.",
         sections: &[TIMES],
         output: "In the list, a duration after > lasts. PACKETS is the number of packets that were kept as evidence.",
         columns: &[
@@ -413,7 +414,8 @@ pub(super) const PAGES: &[Page] = &[
     },
     Page {
         command: "kept",
-        description: "Lists what netsonde-keep(1) kept, writes it to a file, or deletes it.",
+        description: "Lists what netsonde-keep(1) kept, writes it to a file, or deletes it. Without the tier payload it \
+                      is written with --headers only, and cannot be deleted.",
         output: "STATE is collecting, whole, or partial if some packets were no longer in memory or had no room.",
         columns: &[
             ("ID", "Number."),

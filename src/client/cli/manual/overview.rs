@@ -53,6 +53,16 @@ pub const OVERVIEW: &[Section] = &[
                  with its cause: netsonde-monitor(1), netsonde-outages(1), netsonde-history(1).",
             ),
             (
+                "private service",
+                "With --standalone a command starts netsonded and netsonde-historian for itself, as the user who runs \
+                 it, in a directory of its own in $TMPDIR or /tmp, and both end with it: what they recorded, monitors \
+                 that were added, outages and what was kept are gone then, also if the command is killed. With \
+                 --state DIR the history stays in DIR, and the next command with it has all of it: its monitors are \
+                 probed while one runs, its packets on disk are those that --last and --since find, and \
+                 DIR/monitors.toml is read, see monitors.toml(5). One command at a time has a DIR. If \
+                 netsonde-historian is not installed, standard error says so, and all but the history works.",
+            ),
+            (
                 "finding",
                 "Reported instance of a failure mode by netsonde-doctor(1) or netsonde-mcast-doctor(1): cause, \
                  evidence and fix. netsonde-findings(7) describes each.",

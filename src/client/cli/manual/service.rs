@@ -153,7 +153,7 @@ pub(super) const TOOLS: &[Page] = &[
     Page {
         command: "demo",
         description: "Builds a private network of three hosts in user and network namespaces, starts netsonded \
-                      in one of them, breaks the network in several ways, and shows each command on it. It \
+                      and netsonde-historian in one of them, breaks the network in several ways, and shows each command on it. It \
                       needs no root, changes nothing on this host, and takes about half a minute. --list shows \
                       the scenes, which can be chosen.",
         output: "Each scene prints a title, an explanation, the commands with their real output, and `as \

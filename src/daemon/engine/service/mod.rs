@@ -218,11 +218,7 @@ impl Netsonde {
                 .access
                 .permissions
                 .allows(peer.caller(), Tier::Payload, false);
-        let content = match call.selection.content {
-            Some(Content::Headers) => Content::Headers,
-            Some(Content::Permitted) if !may_all => Content::Headers,
-            _ => Content::Whole,
-        };
+        let content = Content::of_request(call.selection.content, may_all);
         if content == Content::Whole {
             self.authorize(peer, CAPTURE, Tier::Payload, false, filter)?;
             let (uid, pid) = (peer.uid, peer.pid);
