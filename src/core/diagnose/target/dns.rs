@@ -200,11 +200,11 @@ impl Exchanges {
         }
     }
 
-    /// Takes an ICMP error about a query to a server from a port.
+    /// Takes an ICMP error about a query to a server from a port. The resolver asks for both families from one port,
+    /// and routers limit their errors: it is said of both.
     pub fn see_error(&mut self, server: IpAddr, port: u16, from: IpAddr, meaning: &str) {
-        let known = self.all.iter_mut().rev();
-        let mut known = known.filter(|known| known.server == server && known.port == port);
-        if let Some(known) = known.next() {
+        let known = self.all.iter_mut();
+        for known in known.filter(|known| known.server == server && known.port == port) {
             known.error.get_or_insert((from, meaning.to_owned()));
         }
     }

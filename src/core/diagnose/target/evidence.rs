@@ -6,7 +6,7 @@ use super::dns::Exchange;
 use super::packet::PortSeen;
 use super::subject::{Protocol, Subject};
 use crate::diagnose::host::evidence::Known;
-use crate::protocol::ping::Probe;
+use crate::protocol::ping::{IcmpError, Probe};
 
 /// All evidence.
 #[derive(Debug)]
@@ -160,11 +160,20 @@ impl Way {
         self.echoes().any(is_answered)
     }
 
-    /// Returns the hops that answered: TTL, address and time on the wire in nanoseconds.
+    /// Returns whether an error says that the TTL of a packet ended there: type 11 of ICMP, and 3 of ICMPv6.
+    pub fn is_expired(&self, error: &IcmpError) -> bool {
+        error.kind == if self.is_ipv4 { 11 } else { 3 }
+    }
+
+    /// Returns the hops at which the TTL of a packet ended: TTL, address and time on the wire in nanoseconds. A router
+    /// that reports something else does so for packets of any longer TTL as well.
     pub fn routers(&self) -> impl Iterator<Item = (u8, &str, Option<u64>)> {
         let all = self.hops.iter().zip(1u8..);
         all.filter_map(|(probe, ttl)| {
-            let error = probe.error.as_ref()?;
+            let error = probe
+                .error
+                .as_ref()
+                .filter(|error| self.is_expired(error))?;
             Some((ttl, error.from.as_str(), probe.wire_rtt_ns))
         })
     }

@@ -3,7 +3,7 @@
 
 use super::WayMode;
 use super::evidence::{Outcome, PortTry, Way};
-use super::packet::PortSeen;
+use super::packet::{PortAnswer, PortSeen};
 use crate::diagnose::host;
 use crate::diagnose::receiver;
 use crate::diagnose::{Certainty, FindingDraft, Text};
@@ -89,11 +89,15 @@ pub static SOURCE_INVALID: WayMode = WayMode {
         symptoms: "A program that binds to an address cannot send; others can.",
         cause: "The demanded source address is not there: removed, not yet usable (tentative), or \
             of another host.",
-        proof: "The send call fails with EADDRNOTAVAIL.",
+        proof: "The send call fails with EADDRNOTAVAIL, or with ENETUNREACH while no address of this \
+            host is the source.",
         fix: "Use an address of ip addr, or add the address.",
     },
     rule: |way| {
-        let probe = not_sent(way, "EADDRNOTAVAIL")?;
+        // IPv4 says ENETUNREACH where the address is none of this host.
+        let is_it = |probe: &&Probe| last_seen(probe).ends_with("is not an address of this host");
+        let unknown = not_sent(way, "ENETUNREACH").filter(is_it);
+        let probe = not_sent(way, "EADDRNOTAVAIL").or(unknown)?;
         let fix = "use an address of this host (ip addr), or add it";
         Some(unsent(way, probe, "no source address for", fix))
     },
@@ -239,7 +243,11 @@ pub static OUTPUT_FIREWALL: WayMode = WayMode {
     rule: |way| {
         let fix = "nft list ruleset (hooks output and postrouting), iptables -L OUTPUT -v -n";
         if let Some((port, seen)) = attempt(way).filter(|_| !way.works()) {
-            let is_it = seen.sent == 0 && seen.answer.is_none() && !way.is_local;
+            // A rule that rejects answers over the loopback interface.
+            let is_own = |answer: &PortAnswer| answer.interface == "lo";
+            let has_answer = seen.answer.as_ref().is_some_and(|answer| !is_own(answer));
+            let has_left = seen.sent > 0 && seen.sent_on.as_deref() != Some("lo");
+            let is_it = !has_left && !has_answer && !way.is_local;
             let error = match &port.outcome {
                 Outcome::Failed(errno) => errno.as_str(),
                 _ => "no answer",

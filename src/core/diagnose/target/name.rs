@@ -89,14 +89,15 @@ pub static SERVERS_MISSING: NameMode = NameMode {
         symptoms: "No name can be resolved, addresses work.",
         cause: "resolv.conf(5) has no nameserver line, or does not exist, and no resolver runs on \
             this host.",
-        proof: "The lookup failed, no question was seen on the wire, and resolv.conf has no \
-            server.",
+        proof: "The lookup failed, resolv.conf has no server, and no question went to another than \
+            this host, which the resolver asks then.",
         fix: "Enter a name server, or start what manages resolv.conf (DHCP client, \
             NetworkManager, systemd-resolved).",
     },
     rule: |all| {
         let lookup = failed(all)?;
-        let is_it = lookup.servers.is_empty() && lookup.seen().is_empty();
+        let mut asked = lookup.seen().iter();
+        let is_it = lookup.servers.is_empty() && asked.all(|one| one.server.is_loopback());
         is_it.then(|| {
             FindingDraft::fault(
                 Certainty::Consistent,
@@ -166,14 +167,17 @@ pub static SERVER_UNREACHABLE: NameMode = NameMode {
         symptoms: "Names are not resolved, or only after a while.",
         cause: "A router, a firewall or the server's host reports that the question cannot be \
             delivered: nothing listens on port 53, or there is no route, or it is prohibited.",
-        proof: "An ICMP error about the question, with its sender.",
+        proof: "An ICMP error about the question, with its sender; or the resolver waited for a \
+            server to which no question left this host.",
         fix: "Correct the server in resolv.conf(5), start the server, or mend the way to it: \
             netsonde doctor SERVER:53/udp.",
     },
     rule: |all| {
         let lookup = all.lookup.as_ref()?;
         let is_it = |exchange: &Exchange| exchange.error.is_some() && exchange.answer.is_none();
-        let exchange = lookup.seen().iter().find(|exchange| is_it(exchange))?;
+        let Some(exchange) = lookup.seen().iter().find(|exchange| is_it(exchange)) else {
+            return not_asked(lookup);
+        };
         let (from, meaning) = exchange.error.as_ref()?;
         Some(with_exchanges(
             FindingDraft::fault_or_warning(
@@ -193,6 +197,36 @@ pub static SERVER_UNREACHABLE: NameMode = NameMode {
         ))
     },
 };
+
+/// The resolver waited for a server of resolv.conf to which no question left this host.
+fn not_asked(lookup: &Lookup) -> Option<FindingDraft> {
+    let was_asked = |server: &str| {
+        let mut all = lookup.seen().iter();
+        all.any(|exchange| exchange.server.to_string() == server)
+    };
+    // Those behind the first one that answered are not asked at all.
+    let answered = lookup.servers.iter().position(|server| was_asked(server));
+    let before = &lookup.servers[..answered.unwrap_or(lookup.servers.len())];
+    let server = before.first()?;
+    if lookup.exchanges.is_err() || lookup.took_ns < SLOW_NS {
+        return None;
+    }
+    Some(with_exchanges(
+        FindingDraft::fault_or_warning(
+            lookup.found.is_err(),
+            Certainty::Consistent,
+            format!(
+                "the resolver waited for name server {server}, and no question to it left this \
+                    host: its next hop does not answer, or a rule of this host drops it"
+            ),
+        )
+        .fix(format!(
+            "netsonde doctor {server}:53/udp; correct /etc/resolv.conf"
+        ))
+        .with_evidence("resolver", words(lookup)),
+        lookup.seen().iter(),
+    ))
+}
 
 pub static SERVER_SILENT: NameMode = NameMode {
     text: Text {

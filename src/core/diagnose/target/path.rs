@@ -28,7 +28,9 @@ pub(super) fn with_hops(draft: FindingDraft, way: &Way) -> FindingDraft {
     let mut words = Vec::new();
     for (probe, ttl) in way.hops.iter().zip(1u8..) {
         match (&probe.error, probe.fate.as_str()) {
-            (Some(error), _) => words.push(format!("{ttl} {}", error.from)),
+            (Some(error), _) if way.is_expired(error) => {
+                words.push(format!("{ttl} {}", error.from))
+            }
             (None, "replied" | "late") => {
                 words.push(format!("{ttl} {} (target)", way.target));
                 break;
@@ -39,6 +41,13 @@ pub(super) fn with_hops(draft: FindingDraft, way: &Way) -> FindingDraft {
     // Nothing behind the last one that answered.
     let end = words.iter().rposition(|word| !word.ends_with('*'));
     words.truncate(end.map_or(1, |end| end + 2));
+    /// Enough to see a circle twice.
+    const MAX: usize = 12;
+    let more = words.len().saturating_sub(MAX);
+    words.truncate(MAX);
+    if more > 0 {
+        words.push(format!("{more} more"));
+    }
     let all = listed(words.iter().map(String::as_str));
     draft.with_evidence("path", format!("hops by TTL: {all}"))
 }
@@ -56,6 +65,7 @@ fn reported(way: &Way, error: &IcmpError, what: String, fix: String) -> FindingD
     with_hops(draft, way)
 }
 
+/// Returns a router with its hop, if that is known.
 fn hop_of(way: &Way, address: &str) -> String {
     let hop = way.routers().find(|(_, from, _)| *from == address);
     match hop {

@@ -20,6 +20,7 @@ use netsonde_core::diagnose::target::evidence::{TargetEvidence, Way};
 use netsonde_core::diagnose::target::subject::{Host, Protocol, Subject};
 use netsonde_core::diagnose::target::{TargetDiagnosis, diagnose};
 use netsonde_core::diagnose::{Severity, Verdict, withdraw_proof};
+use netsonde_core::text::counted;
 use netsonde_core::wire::services::port_of_service;
 use serde::Serialize;
 
@@ -37,8 +38,11 @@ use super::host::check_line;
 /// What is sent, in words and for scripts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToSend {
-    /// Kind: "name lookup", "echo request", "echo request with TTL", "connection" or "datagram".
+    /// Kind: "name lookup", "echo request", "connection" or "datagram".
     pub kind: &'static str,
+    /// What is special about them, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub how: Option<String>,
     /// To whom.
     pub target: String,
     /// Number of packets; for a lookup and a connection 1.
@@ -176,6 +180,7 @@ fn gather(
 fn to_look_up(name: &str) -> ToSend {
     ToSend {
         kind: "name lookup",
+        how: None,
         target: name.to_owned(),
         count: 1,
         bytes: 0,
@@ -215,8 +220,13 @@ pub fn dry_run(global: &Global, args: &DoctorArgs, target: &str) -> Result<u8, F
         };
         let when = match one.when {
             "always" => String::new(),
-            when => format!(" {when}"),
+            when => format!(", {when}"),
         };
+        let how = one
+            .how
+            .as_ref()
+            .map(|how| format!(", {how}"))
+            .unwrap_or_default();
         let words = match one.kind {
             "name lookup" => format!("look up {}", one.target),
             "connection" => format!(
@@ -224,8 +234,8 @@ pub fn dry_run(global: &Global, args: &DoctorArgs, target: &str) -> Result<u8, F
                 one.target
             ),
             kind => format!(
-                "send {}{bytes} to {}",
-                netsonde_core::text::counted(one.count, kind),
+                "send {}{bytes} to {}{how}",
+                counted(one.count, kind),
                 one.target
             ),
         };
@@ -246,6 +256,9 @@ fn render(
         count(&diagnosis.findings, Severity::Warning),
     ) {
         (Verdict::Healthy, 0) => style.good("reached"),
+        (Verdict::Healthy, warnings) => {
+            style.warn(&format!("reached, {}", counted(warnings, "warning")))
+        }
         _ => head(diagnosis.verdict, &diagnosis.findings, style),
     };
     let mut text = format!("{}: {verdict}\n", evidence.subject);

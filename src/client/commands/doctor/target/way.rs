@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::path::Path;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 use netlink_packet_route::route::RouteType;
 use netsonde_core::diagnose::target::evidence::{Outcome, PortTry, Way};
@@ -24,8 +26,11 @@ use crate::linux::{diag, proc_net, wall_ns};
 /// Small echo requests: enough to tell loss from chance.
 const ECHOES: u32 = 5;
 const INTERVAL_NS: u64 = 100_000_000;
-/// Time limit in nanoseconds: a router gives up on a host that does not answer ARP after three seconds, and says so.
-const TIMEOUT_NS: u64 = 3_300_000_000;
+/// Time limit in nanoseconds. A run waits as long again for errors that come late: a router gives up on a host that does
+/// not answer ARP after three seconds, and says so.
+const TIMEOUT_NS: u64 = 1_700_000_000;
+/// Time after which the routers are asked, if the echo requests have no answer.
+const PATIENCE: Duration = Duration::from_millis(1000);
 /// Payload in bytes, the default of ping(8), and its length with the IPv4 header.
 const SIZE: u32 = 56;
 const SIZE_WITH_HEADERS: u32 = 84;
@@ -36,7 +41,7 @@ const LARGE_TIMEOUT_NS: u64 = 1_200_000_000;
 const LARGE_MAX: u32 = 9000;
 /// Highest TTL of the probes for routers: a run each, and a user may have 32. Paths of the Internet have 10 to 20.
 const HOPS: u8 = 20;
-const HOP_TIMEOUT_NS: u64 = 1_000_000_000;
+const HOP_TIMEOUT_NS: u64 = 800_000_000;
 /// Time before the attempts from which packets are read, in nanoseconds.
 const SLACK_NS: u64 = 20_000_000;
 /// Counters that the rules look at.
@@ -49,37 +54,40 @@ const COUNTERS: [&str; 4] = [
 
 /// Returns what is sent to one address.
 pub fn to_send(target: &str, port: Option<(Protocol, u16)>) -> Vec<ToSend> {
-    let one = |kind, count, bytes, when| ToSend {
+    let one = |kind, how: Option<String>, count, bytes, when| ToSend {
         kind,
+        how,
         target: target.to_owned(),
         count,
         bytes,
         when,
     };
+    let echo = "echo request";
+    let long = Some("as long as the MTU, with DF".into());
     let mut all = vec![
-        one("echo request", ECHOES, SIZE_WITH_HEADERS, "always"),
-        one("echo request as long as the MTU", LARGE, 0, "always"),
+        one(echo, None, ECHOES, SIZE_WITH_HEADERS, "always"),
+        one(echo, long, LARGE, 0, "always"),
     ];
     if let Some((protocol, port)) = port {
-        let target = match target.contains(':') {
-            true => format!("[{target}]:{port}"),
-            false => format!("{target}:{port}"),
+        let kind = match protocol {
+            Protocol::Tcp => "connection",
+            Protocol::Udp => "datagram",
         };
         all.push(ToSend {
-            target,
-            ..match protocol {
-                Protocol::Tcp => one("connection", 1, 0, "always"),
-                Protocol::Udp => one("datagram", 1, 0, "always"),
-            }
+            target: match target.contains(':') {
+                true => format!("[{target}]:{port}"),
+                false => format!("{target}:{port}"),
+            },
+            ..one(kind, None, 1, 0, "always")
         });
     }
-    let hops = u32::from(HOPS);
-    let when = "if something fails";
+    let (ttls, hops) = (Some(format!("with a TTL of 1 to {HOPS}")), u32::from(HOPS));
     all.push(one(
-        "echo request with a TTL from 1 on",
+        echo,
+        ttls,
         hops,
         SIZE_WITH_HEADERS,
-        when,
+        "if something fails",
     ));
     all
 }
@@ -99,18 +107,36 @@ pub fn explore(
     let address = socket_address(target, port.map_or(0, |(_, port)| port));
     let from_ns = wall_ns().saturating_sub(SLACK_NS);
     let before = counters();
-    let options = options(by);
+    let options = &options(by);
     let can_be_large = !way.is_local && way.has_route;
-    let (echoes, large, made) = std::thread::scope(|scope| {
-        let echoes = scope.spawn(|| small(socket, target, &options));
-        let large = can_be_large.then(|| scope.spawn(|| send_large(socket, &way, &options)));
+    let (answered, is_answered) = mpsc::channel::<()>();
+    let (echoes, large, made, early) = std::thread::scope(|scope| {
+        let until_end = answered.clone();
+        let echoes = scope.spawn(|| {
+            let _until_end = until_end;
+            small(socket, target, options)
+        });
+        let large = can_be_large.then(|| {
+            scope.spawn(|| {
+                let _until_end = answered;
+                send_large(socket, &way, options)
+            })
+        });
         let made = port.zip(address).map(|((protocol, _), address)| {
             scope.spawn(move || attempt::attempt(address, protocol, by))
+        });
+        // Where nothing has answered for a while, the routers are asked at the same time.
+        let early = can_be_large.then(|| {
+            scope.spawn(move || {
+                let is_slow = is_answered.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout);
+                is_slow.then(|| hops(socket, target, options, SIZE, HOPS))
+            })
         });
         (
             echoes.join(),
             large.and_then(|large| large.join().ok()),
             made.and_then(|made| made.join().ok()),
+            early.and_then(|early| early.join().ok()).flatten(),
         )
     });
     let panicked = || Err("a thread of the client panicked".to_owned());
@@ -125,12 +151,12 @@ pub fn explore(
     let is_large_lost = way.large.iter().any(|probe| probe.fate == "unanswered");
     let is_whole = way.echoes().all(|probe| probe.fate == "replied");
     let mut sent = to_send(target, port);
-    if can_be_large && way.echoes.is_ok() && (!way.works() || is_large_lost || !is_whole) {
-        way.hops = hops(socket, target, &options, SIZE, HOPS);
+    if can_be_large && has_left(&way) && (!way.works() || is_large_lost || !is_whole) {
+        way.hops = early.unwrap_or_else(|| hops(socket, target, options, SIZE, HOPS));
         if is_large_lost {
             let last = way.routers().last().map_or(0, |(ttl, ..)| ttl);
             let size = way.large_bytes.saturating_sub(headers(&way));
-            let large = hops(socket, target, &options, size, last);
+            let large = hops(socket, target, options, size, last);
             let answered = large
                 .iter()
                 .zip(1u8..)
@@ -141,9 +167,21 @@ pub fn explore(
         sent.retain(|one| one.when == "always");
     }
     if !can_be_large {
-        sent.retain(|one| one.kind != "echo request as long as the MTU");
+        sent.retain(|one| !(one.kind == "echo request" && one.bytes == 0));
     }
     Ok((way, sent))
+}
+
+/// Returns whether anything left this host: else routers have nothing to answer.
+fn has_left(way: &Way) -> bool {
+    let on_wire = |probe: &Probe| {
+        matches!(
+            probe.fate.as_str(),
+            "replied" | "late" | "refused" | "unanswered"
+        )
+    };
+    let of_port = way.port.as_ref().and_then(|port| port.seen.as_ref().ok());
+    way.echoes().any(on_wire) || of_port.is_some_and(|seen| seen.sent > 0)
 }
 
 fn socket_address(target: &str, port: u16) -> Option<SocketAddr> {
@@ -234,7 +272,8 @@ fn send_large(socket: &Path, way: &Way, options: &Options) -> Vec<Probe> {
     echo::send(socket, &way.target, options).unwrap_or_default()
 }
 
-/// Sends an echo request with each TTL up to a highest. Returns them up to the first that the target answered.
+/// Sends an echo request with each TTL up to a highest. Returns them up to the first that the target answered, or that
+/// was refused.
 fn hops(socket: &Path, target: &str, options: &Options, size: u32, highest: u8) -> Vec<Probe> {
     let with_ttl = |ttl: u8| Options {
         count: Some(1),
@@ -256,7 +295,13 @@ fn hops(socket: &Path, target: &str, options: &Options, size: u32, highest: u8) 
     let mut all = Vec::new();
     for probe in found {
         let probe = probe.unwrap_or_default();
-        let is_end = matches!(probe.fate.as_str(), "replied" | "late");
+        // Type 11 of ICMP and type 3 of ICMPv6 say that the TTL ended there.
+        let expired = if probe.target.contains(':') { 3 } else { 11 };
+        let is_end = matches!(probe.fate.as_str(), "replied" | "late")
+            || probe
+                .error
+                .as_ref()
+                .is_some_and(|error| error.kind != expired);
         all.push(probe);
         if is_end {
             break;
