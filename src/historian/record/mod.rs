@@ -43,7 +43,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::linux::{reason, wall_ns};
 use batch::Batch;
-pub use evidence::Evidences;
+pub use evidence::{Evidences, Way};
 use export::Wanted;
 pub use kept::Keeps;
 use rooms::{RoomState, Rooms};
