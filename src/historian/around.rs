@@ -9,7 +9,7 @@ use netsonde_core::protocol::inventory::{MAX_PATHS, Path};
 use netsonde_core::protocol::time;
 use netsonde_history::counters::{Minute, Minutes};
 
-use super::host::Second;
+use super::second::Second;
 
 /// Seconds whose drop counters are kept: a probe is known to be lost at most 15 s after it was sent.
 const MAX_SECONDS: usize = 40;
@@ -18,6 +18,8 @@ const MAX_WAYS: usize = 16_384;
 /// Interval in nanoseconds of looking at the way to each target. With more targets than can be asked for in it, it takes
 /// longer: 4.3 min with all of them.
 const INTERVAL_NS: u64 = 60_000_000_000;
+/// The same after targets were new: their first way may be of before the first probe, without a neighbor entry.
+const FIRST_INTERVAL_NS: u64 = 5_000_000_000;
 /// Ways that are compared with a new one, so that thousands of targets behind one gateway have one in memory.
 const MAX_LATEST: usize = 16;
 
@@ -36,6 +38,7 @@ pub struct Around {
     due: VecDeque<u32>,
     filled_ns: u64,
     filled: usize,
+    had_new: bool,
 }
 
 impl Around {
@@ -65,7 +68,11 @@ impl Around {
 
     /// Returns targets whose ways are to be looked at now: called once a second, with the numbers of all targets.
     pub fn due(&mut self, now_ns: u64, count: usize, all: impl Iterator<Item = u32>) -> Vec<u32> {
-        let is_over = now_ns.abs_diff(self.filled_ns) >= INTERVAL_NS;
+        let interval_ns = match self.had_new {
+            true => FIRST_INTERVAL_NS,
+            false => INTERVAL_NS,
+        };
+        let is_over = now_ns.abs_diff(self.filled_ns) >= interval_ns;
         if self.due.is_empty() && (is_over || self.filled != count) {
             self.filled_ns = now_ns;
             self.filled = count;
@@ -76,6 +83,7 @@ impl Around {
             (self.ways).retain(|series, _| all.binary_search(series).is_ok());
             let is_new = |series: &u32| !self.ways.contains_key(series);
             let (new, old): (Vec<u32>, Vec<u32>) = all.into_iter().partition(is_new);
+            self.had_new = !new.is_empty();
             self.due.extend(new);
             self.due.extend(old);
         }
@@ -173,9 +181,10 @@ mod tests {
                 assert_eq!(looked.len(), 100);
             }
         }
-        assert!(looked.values().all(|count| *count == 3));
+        // Once more than that in the beginning.
+        assert!(looked.values().all(|count| *count == 4));
         // One that was removed is forgotten, one that is new is looked at.
-        let due = around.due(START + 180 * SECOND, 100, 2..102);
+        let due = around.due(START + 240 * SECOND, 100, 2..102);
         assert_eq!(due[0], 101);
         assert!(!around.ways.contains_key(&1));
         // With more targets than can be asked for in a minute it takes longer.

@@ -544,3 +544,124 @@ impl Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netsonde_core::host::drops::Layer;
+    use netsonde_history::counters::{Key, MINUTE_NS};
+
+    const START: u64 = 1_800_000_000_000_000_000;
+
+    fn minute(number: u64) -> Minute {
+        let key = Key {
+            layer: Layer::Device,
+            subject: "e0".into(),
+            name: "rx_missed_errors".into(),
+        };
+        Minute {
+            from_ns: START + number * MINUTE_NS,
+            to_ns: START + (number + 1) * MINUTE_NS,
+            moved: [(key, number)].into(),
+            ..Minute::default()
+        }
+    }
+
+    fn open(path: &Path, seed: u64) -> Opened {
+        let options = Options {
+            seed,
+            ..Options::default()
+        };
+        Opened::open(path, options).unwrap()
+    }
+
+    fn numbers(all: &mut Opened, from: u64, to: u64) -> Vec<u64> {
+        let mut found = Vec::new();
+        let (from_ns, to_ns) = (START + from * MINUTE_NS + 1, START + to * MINUTE_NS - 1);
+        let collect = |one: Minute| found.extend(one.moved.values().copied());
+        all.read_counters(from_ns, to_ns, collect).unwrap();
+        found
+    }
+
+    #[test]
+    fn minutes_are_there_once_across_restarts_and_crashes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let mut written = 0;
+        // 37 minutes at a time, so that hours end in the midst, dropped without an end.
+        for round in 0..10 {
+            let mut all = open(path, round);
+            assert_eq!(
+                numbers(&mut all, 0, written),
+                (0..written).collect::<Vec<u64>>()
+            );
+            for number in written..written + 37 {
+                all.count(minute(number));
+            }
+            all.flush().unwrap();
+            written += 37;
+        }
+        // A crash after an hour was written, before the table knew.
+        let mut all = open(path, 10);
+        let table = std::fs::read(path.join(TABLE)).unwrap();
+        let next = (written / 60 + 1) * 60;
+        for number in written..next {
+            all.count(minute(number));
+        }
+        all.table.flush().unwrap();
+        let before = std::fs::read(path.join(TABLE)).unwrap();
+        assert!(before.len() > table.len());
+        all.flush().unwrap();
+        drop(all);
+        std::fs::write(path.join(TABLE), before).unwrap();
+        let mut all = open(path, 11);
+        assert_eq!(numbers(&mut all, 0, next), (0..next).collect::<Vec<u64>>());
+        assert!(all.minutes.is_empty());
+        assert_eq!(numbers(&mut all, 50, 70), (50..70).collect::<Vec<u64>>());
+        assert!(numbers(&mut all, next, next + 100).is_empty());
+    }
+
+    #[test]
+    fn a_damaged_byte_costs_an_hour_at_most() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut all = open(directory.path(), 1);
+        for number in 0..300 {
+            all.count(minute(number));
+            all.flush().unwrap();
+        }
+        drop(all);
+        let files = std::fs::read_dir(directory.path().join("counters")).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let file = files.filter(|path| path.extension().is_some_and(|end| end == "seg"));
+        let file = file
+            .max_by_key(|path| path.metadata().unwrap().len())
+            .unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        // Not the two heads.
+        for at in (128..bytes.len()).step_by(bytes.len() / 40) {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0x10;
+            std::fs::write(&file, &wrong).unwrap();
+            let mut all = open(directory.path(), 2 + at as u64);
+            let found = numbers(&mut all, 0, 300);
+            assert!(found.len() >= 240, "{at}: {} minutes", found.len());
+            let mut once = found.clone();
+            once.dedup();
+            assert_eq!(once, found);
+        }
+    }
+
+    #[test]
+    fn clocks_that_were_set_back_replace_no_minute_and_a_refusing_disk_keeps_a_day() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut all = open(directory.path(), 1);
+        all.count(minute(1));
+        all.count(minute(1));
+        assert_eq!(numbers(&mut all, 1, 2), [1, 1]);
+        for number in 2..MAX_MINUTES as u64 + 10 {
+            all.count(minute(number));
+        }
+        assert_eq!(all.minutes.len(), MAX_MINUTES);
+        assert_eq!(all.lost_minutes, 10);
+    }
+}

@@ -11,6 +11,7 @@
 //! | `disk` | the thread that owns what is on disk |
 //! | `events` | the thread that follows netsonded's event log |
 //! | `host` | the thread that asks for counters of this host, and for ways to targets |
+//! | `second` | what netsonded says of its host at one time |
 //! | `around` | this host, second by second |
 //! | `record` | the record on disk, what is kept, and the evidence of outages |
 //! | `service` | the methods of `io.netsonde.History` |
@@ -27,6 +28,7 @@ mod events;
 mod host;
 pub mod record;
 mod run;
+mod second;
 mod service;
 mod state;
 

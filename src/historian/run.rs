@@ -15,7 +15,7 @@ use netsonde_core::protocol::ping::{
 };
 use tokio::sync::mpsc::Sender;
 
-use super::host::Second;
+use super::second::Second;
 use crate::linux::reason;
 use crate::varlink::client::Connection;
 

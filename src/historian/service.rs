@@ -24,8 +24,8 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::cause;
 use super::disk::{COUNTER_BYTES, EVENTS, Opened};
-use super::host::rows as rows_of;
 use super::record::{KeepError, OpenError, Record};
+use super::second::rows as rows_of;
 use super::state::{Held, Historian, Refused, Told, WATCHED};
 use crate::linux::wall_ns;
 use crate::log::AUDIT;

@@ -28,9 +28,9 @@ use tokio::sync::{broadcast, mpsc};
 use super::around::Around;
 use super::cause;
 use super::disk::{Keeper, Line};
-use super::host::{Looked, Second};
 use super::record::{Record, Way};
 use super::run::{self, Report, Run};
+use super::second::{Looked, Second};
 use crate::linux::wall_ns;
 
 /// Runs at a time: netsonded admits 32 of one user by default, and a user of this group may want some.

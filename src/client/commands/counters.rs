@@ -58,6 +58,26 @@ fn not_measured(ns: u64) -> String {
     format!("not measured for {}", duration(ns))
 }
 
+/// Two lines about a counter of drops: count, layer, name and subject, and what it means.
+pub(crate) fn drop_lines(
+    style: Style,
+    count: u64,
+    (layer, name, subject): (&str, &str, &str),
+    words: &str,
+) -> String {
+    let (count, name) = (style.warn(&format!("{count:>10}")), style.bold(name));
+    let words = style.dim(words);
+    format!("{count}  {layer:9}  {name}  {subject}\n            {words}")
+}
+
+/// Says how many counters that move on any network are not shown.
+pub(crate) fn hidden_line(style: Style, count: usize) -> String {
+    let counters = counted(count, "counter");
+    style.dim(&format!(
+        "{counters} of expected drops also increased (-v shows them)"
+    ))
+}
+
 /// What a step cannot say.
 fn remarks(point: &CounterPoint) -> Vec<String> {
     let mut words = Vec::new();
@@ -181,16 +201,11 @@ fn drops_text(reply: &CountersReply, style: Style, verbose: bool) -> String {
         ));
     }
     for ((_, layer, name, subject), (sum, words)) in shown {
-        let count = style.warn(&format!("{sum:>10}"));
-        let name = style.bold(name);
-        text.push_str(&format!("\n{count}  {layer:9}  {name}  {subject}"));
-        text.push_str(&format!("\n            {}", style.dim(words)));
+        let lines = drop_lines(style, sum, (layer, name, subject), words);
+        text.push_str(&format!("\n{lines}"));
     }
     if !hidden.is_empty() {
-        text.push_str(&style.dim(&format!(
-            "\n{} of expected drops also increased (-v shows them)",
-            counted(hidden.len(), "counter")
-        )));
+        text.push_str(&format!("\n{}", hidden_line(style, hidden.len())));
     }
     text
 }
@@ -218,13 +233,21 @@ pub fn interfaces(
     }
     if global.json {
         json(&mut screen::stdout(), &reply)?;
-    } else if !reply.points.is_empty() {
+    }
+    if reply.points.is_empty() {
+        return Ok(nothing(global));
+    }
+    let is_empty = |point: &CounterPoint| point.counters.is_empty();
+    if !names.is_empty() && reply.points.iter().all(is_empty) {
+        let names = names.join(", ");
+        let words = format!("no counter of {names} moved in the time that was measured");
+        note(global, &words);
+        return Ok(1);
+    }
+    if !global.json {
         show(global, &reply, interfaces_text)?;
     }
-    match reply.points.is_empty() {
-        true => Ok(nothing(global)),
-        false => Ok(0),
-    }
+    Ok(0)
 }
 
 /// The interface that a counter belongs to.
@@ -351,10 +374,17 @@ mod tests {
     #[test]
     fn drops_of_the_past_have_their_counters_and_gaps() {
         let style = Style::new(Color::Never);
-        let text = drops_text(&reply(), style, false);
+        let mut reply = reply();
+        for point in &mut reply.points {
+            point.counters.retain(|one| !one.words.is_empty());
+        }
+        let text = drops_text(&reply, style, false);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].ends_with("0  -"), "{text}");
-        assert!(lines[2].ends_with("-  not measured for 3 min"), "{text}");
+        assert!(
+            lines[2].ends_with("-  not measured for 3 min 0 s"),
+            "{text}"
+        );
         assert!(
             lines[3].ends_with(
                 "9  e0 tx_dropped +2; e0 fq_codel 0: drops +3; UdpRcvbufErrors +4; counters began: e1; \
@@ -370,7 +400,7 @@ mod tests {
             text.ends_with("1 counter of expected drops also increased (-v shows them)"),
             "{text}"
         );
-        assert!(drops_text(&reply(), style, true).contains("rx_dropped +9"));
+        assert!(drops_text(&reply, style, true).contains("rx_dropped +9"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::client::cli::args::{Global, Outages as Args};
+use crate::client::commands::counters::{drop_lines, hidden_line};
 use crate::client::failure::Failure;
 use crate::client::historian;
 use crate::client::output::{json, no_match, note, show};
@@ -408,14 +409,11 @@ fn counters_text(outage: &Outage, style: Style, verbose: bool) -> String {
         lines.push("none increased that shows an unexpected drop".into());
     }
     lines.extend(shown.into_iter().map(|one| {
-        let (layer, subject, name) = (&one.layer, &one.subject, &one.name);
-        format!("{name} +{}, {layer}, {subject}: {}", one.by, one.words)
+        let what = (&one.layer[..], &one.name[..], &one.subject[..]);
+        drop_lines(style, one.by, what, &one.words)
     }));
     if !hidden.is_empty() {
-        lines.push(style.dim(&format!(
-            "{} of expected drops also increased (-v shows them)",
-            counted(hidden.len(), "counter")
-        )));
+        lines.push(hidden_line(style, hidden.len()));
     }
     lines.join("\n")
 }

@@ -23,7 +23,7 @@ use netsonde_history::counters::Minute;
 use super::fetch::fetch;
 use super::shelf::{Entry, KeepError, Shelf, Surroundings, in_words, lock, state_of};
 use super::{Problem, Shared};
-use crate::historian::host::{self, Second};
+use crate::historian::second::{self, Second};
 use crate::linux::wall_ns;
 use crate::varlink::client::{Connection, Error};
 
@@ -294,7 +294,7 @@ impl Evidences {
 
 /// Asks for the way to one target.
 fn state_of_way(connection: &mut Connection, call: &PathsCall) -> Result<PathState, Error> {
-    let found = host::look(connection, call)?;
+    let found = second::look(connection, call)?;
     let path = found.paths.into_iter().next().unwrap_or_default();
     Ok(PathState::new(&time(wall_ns()), path))
 }
@@ -396,7 +396,7 @@ impl Collector {
         };
         let mut found = Surroundings::default();
         let asked = Connection::open(&self.shared.socket).and_then(|mut connection| {
-            let now = host::count(&mut connection)?;
+            let now = second::count(&mut connection)?;
             for way in ways.iter_mut().filter(|_| is_last) {
                 way.change.after = Some(state_of_way(&mut connection, &way.call)?);
                 // Of the interface that the way had, which the way after it may not name.
@@ -414,7 +414,7 @@ impl Collector {
         if let (Ok(now), Some(before)) = (asked, before) {
             let mut moved = Minute::default();
             now.reading.drops().add_since(&before.reading, &mut moved);
-            found.counters = host::rows(&moved);
+            found.counters = second::rows(&moved);
             let times = (before.reading.time_ns, now.reading.time_ns);
             found.counted = Some((time(times.0), time(times.1)));
         }

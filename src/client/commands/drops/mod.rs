@@ -14,6 +14,7 @@ use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use serde_json::{Value, json};
 
 use crate::client::cli::args::{Drops as Args, Global};
+use crate::client::commands::counters::{drop_lines, hidden_line};
 use crate::client::commands::drops::reasons::{Listener, Seen, Symbols};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
@@ -339,20 +340,11 @@ fn text(
         ));
     }
     for row in shown {
-        let count = style.warn(&format!("{:>10}", row.count));
-        line(format!(
-            "{count}  {:9}  {}  {}",
-            row.layer.name(),
-            style.bold(row.counter.name),
-            row.subject
-        ));
-        line(format!("            {}", style.dim(row.counter.means)));
+        let what = (row.layer.name(), row.counter.name, &row.subject[..]);
+        line(drop_lines(style, row.count, what, row.counter.means));
     }
     if left_out > 0 {
-        line(style.dim(&format!(
-            "{left_out} of expected drops also increased (-v shows them)",
-            left_out = counted(left_out, "counter")
-        )));
+        line(hidden_line(style, left_out));
     }
     if let Some((whys, seen)) = whys.zip(seen) {
         line(format!(

@@ -173,10 +173,11 @@ fn fill(
             ..*query
         },
     );
-    // Before Linux 4.13, and for IPv6 before 5.1, the kernel does not tell.
-    let entry = entry.ok().filter(|entry| entry.destination.is_some());
-    let destination = entry.as_ref().and_then(|entry| entry.destination);
-    path.destination = destination.map(|prefix| prefix.to_string());
+    // A kernel that does not tell the entry tells the target.
+    path.destination = entry.as_ref().ok().map(|entry| {
+        let destination = entry.destination.map(|prefix| prefix.to_string());
+        destination.unwrap_or_else(|| "default".into())
+    });
     path.table = Some(table_name(entry.map_or(route.table, |entry| entry.table)));
     path.kind = Some(format!("{:?}", route.kind).to_lowercase());
     path.gateway = route.gateway.map(|gateway| gateway.to_string());
