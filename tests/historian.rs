@@ -927,7 +927,6 @@ fn another_interface_of_the_same_name_begins_again() -> Outcome {
         Ok(())
     };
     let send = |count: usize| {
-        let a = a;
         a.run(|| {
             let socket = std::net::UdpSocket::bind("10.7.0.2:0").unwrap();
             for _ in 0..count {

@@ -411,7 +411,7 @@ fn an_outage_is_told_in_full() {
             "mac": "02:00:00:00:00:01", "link": "up" },
         "begin": { "time": "2026-11-28T03:14:08Z", "error": "no route to the target" },
         "after": { "time": "2026-11-28T03:14:38Z", "error": "no route to the target" },
-        "link_before": "up", "link_after": "has no carrier",
+        "link_before": "up", "link_begin": "has no carrier", "link_after": "up",
     }]);
     one["counters"] = json!([
         { "layer": "ip", "subject": "this namespace", "name": "IpOutDiscards", "by": 4, "words": "a filter", "harmless": false },
@@ -444,7 +444,7 @@ fn an_outage_is_told_in_full() {
          02:00:00:00:00:01; e0 up\n\
          at the begin 2026-11-28 03:14:08.000000  no route to the target\n\
          after        2026-11-28 03:14:38.000000  the same\n\
-         link         e0 up before, has no carrier after\n",
+         link         e0 up before, has no carrier at the begin, up after\n",
         "COUNTERS OF DROPS from 2026-11-28 03:14:07.000000 to 2026-11-28 03:14:38.000000\n         \
          4  ip         IpOutDiscards  this namespace\n            a filter\n\
          1 counter of expected drops also increased (-v shows them)\n",

@@ -339,16 +339,20 @@ fn paths_text(outage: &Outage, style: Style) -> String {
         let interface = interface
             .filter_map(|state| state.interface.as_ref())
             .next();
-        if let (Some(interface), Some(after)) = (interface, &path.link_after)
-            && path
-                .link_before
-                .as_ref()
-                .is_some_and(|before| before != after)
-        {
-            let before = path.link_before.as_deref().unwrap_or_default();
-            lines.push(format!(
-                "link         {interface} {before} before, {after} after"
-            ));
+        if let Some(interface) = interface {
+            let links = [
+                ("before", &path.link_before),
+                ("at the begin", &path.link_begin),
+                ("after", &path.link_after),
+            ];
+            let links: Vec<(&str, &String)> = (links.into_iter())
+                .filter_map(|(when, link)| Some((when, link.as_ref()?)))
+                .collect();
+            if links.iter().any(|(_, link)| *link != links[0].1) {
+                let words = links.iter().map(|(when, link)| format!("{link} {when}"));
+                let words = words.collect::<Vec<String>>().join(", ");
+                lines.push(format!("link         {interface} {words}"));
+            }
         }
         if last.is_none() {
             lines.push("not known: netsonded did not answer".into());

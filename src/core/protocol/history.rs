@@ -320,6 +320,9 @@ pub struct PathChange {
     /// State of the interface that the way had before, in the last second before the first lost probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_before: Option<String>,
+    /// State of that interface when the probe was known to be lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_begin: Option<String>,
     /// State of that interface 31 s after it was sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link_after: Option<String>,

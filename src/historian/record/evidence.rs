@@ -299,6 +299,17 @@ fn state_of_way(connection: &mut Connection, call: &PathsCall) -> Result<PathSta
     Ok(PathState::new(&time(wall_ns()), path))
 }
 
+/// The interface that a way had, which the way after the begin may not name.
+fn interface_of(change: &PathChange) -> Option<&String> {
+    let known = change.before.as_ref().or(change.begin.as_ref());
+    known.and_then(|way| way.interface.as_ref())
+}
+
+/// The state of an interface.
+fn link_of(links: &BTreeMap<String, String>, name: &str) -> String {
+    links.get(name).map_or("is gone", String::as_str).into()
+}
+
 impl Collector {
     fn run(&self, stop: &OwnedFd) {
         loop {
@@ -373,6 +384,7 @@ impl Collector {
         let Ok(mut connection) = Connection::open(&self.shared.socket) else {
             return;
         };
+        let links = second::count(&mut connection).map(|now| now.links);
         for (id, call) in new {
             let Ok(state) = state_of_way(&mut connection, &call) else {
                 return;
@@ -380,7 +392,11 @@ impl Collector {
             let mut jobs = lock(&self.jobs);
             let ways = jobs.about.get_mut(&id).map(|about| &mut about.ways);
             for way in ways.into_iter().flatten().filter(|way| way.call == call) {
-                way.change.begin.get_or_insert_with(|| state.clone());
+                let change = &mut way.change;
+                change.begin.get_or_insert_with(|| state.clone());
+                if let (Ok(links), Some(name)) = (&links, interface_of(change)) {
+                    change.link_begin = Some(link_of(links, name));
+                }
             }
         }
     }
@@ -399,14 +415,10 @@ impl Collector {
             let now = second::count(&mut connection)?;
             for way in ways.iter_mut().filter(|_| is_last) {
                 way.change.after = Some(state_of_way(&mut connection, &way.call)?);
-                // Of the interface that the way had, which the way after it may not name.
-                let known = way.change.before.as_ref().or(way.change.begin.as_ref());
-                if let Some(name) = known.and_then(|way| way.interface.as_ref()) {
-                    let state = now.links.get(name).map_or("is gone", String::as_str);
-                    way.change.link_after = Some(state.into());
+                if let Some(name) = interface_of(&way.change).cloned() {
+                    way.change.link_after = Some(link_of(&now.links, &name));
                     let links = before.as_ref().map(|before| &before.links);
-                    let state = links.and_then(|links| links.get(name));
-                    way.change.link_before = state.cloned();
+                    way.change.link_before = links.map(|links| link_of(links, &name));
                 }
             }
             Ok(now)

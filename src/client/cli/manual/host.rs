@@ -448,7 +448,6 @@ pub(super) const PAGES: &[Page] = &[
             },
         ],
         see_also: "netsonde-sockets(1), netsonde-doctor(1), netsonde-historian(8), nstat(8), ip-link(8), tc(8)",
-        ..Page::EMPTY
     },
     Page {
         command: "doctor",

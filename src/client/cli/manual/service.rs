@@ -183,7 +183,6 @@ pub(super) const PAGES: &[Page] = &[
             ),
         ],
         see_also: "netsonde-status(1), netsonde-drops(1), netsonde-mcast-groups(1), ip-address(8), ip-maddress(8)",
-        ..Page::EMPTY
     },
 ];
 
