@@ -576,7 +576,7 @@ mod tests {
         back.time_ns -= 86_400 * SECOND;
         let found = all(&mut Minutes::default(), [reading(1, 1, "e0", 3, 0), back]);
         assert_eq!(found, []);
-        // Nobody answered for ten minutes: what moved then is a row of that length.
+        // No reading for ten minutes: what moved then is a row of that length.
         let found = all(
             &mut Minutes::default(),
             [

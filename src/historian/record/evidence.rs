@@ -365,7 +365,7 @@ impl Collector {
         }
     }
 
-    /// Asks for the ways that nobody has asked for yet: at once, since the kernel forgets.
+    /// Asks for ways that were not asked for yet: at once, since the kernel's state changes.
     fn look_at_new_ways(&self) {
         let new = {
             let mut jobs = lock(&self.jobs);
@@ -380,7 +380,7 @@ impl Collector {
         if new.is_empty() {
             return;
         }
-        // Without an answer the evidence has no ways at its begin; why is told with the packets.
+        // Without an answer the evidence has no ways at its begin; fetching the packets reports why.
         let Ok(mut connection) = Connection::open(&self.shared.socket) else {
             return;
         };
