@@ -650,6 +650,11 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
         "drops --duration 1e9",
         "--duration: invalid duration \"1e9\"",
     ),
+    ("drops --until -1h", "--since is missing"),
+    (
+        "drops --since -1h --total",
+        "--since cannot be used with --total",
+    ),
     ("doctor --duration 0", "--duration: must be more than 0"),
     ("sockets --port 0", "--port: must be at least 1, not 0"),
     (

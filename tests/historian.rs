@@ -57,6 +57,18 @@ fn main() -> ExitCode {
             ),
             ("packets_of_outages_are_kept", packets_of_outages_are_kept),
             (
+                "outages_show_ways_and_counters",
+                outages_show_ways_and_counters,
+            ),
+            (
+                "counters_of_minutes_outlive_the_historian",
+                counters_of_minutes_outlive_the_historian,
+            ),
+            (
+                "another_interface_of_the_same_name_begins_again",
+                another_interface_of_the_same_name_begins_again,
+            ),
+            (
                 "what_is_not_measured_is_unknown",
                 what_is_not_measured_is_unknown,
             ),
@@ -672,6 +684,303 @@ fn packets_of_outages_are_kept() -> Outcome {
         "{} packets show outage {}",
         found.len(),
         all["outages"][0]["words"]
+    );
+    Ok(())
+}
+
+/// The outage of a target, once its evidence is complete.
+fn outage_of(historian: &Historian, target: &str) -> Value {
+    let listed = historian.call("Outages", &json!({ "target": target }));
+    let listed = listed["outages"].as_array().unwrap();
+    assert_eq!(listed.len(), 1, "{target}: {listed:#?}");
+    let whole = || historian.call("Outage", &json!({ "id": listed[0]["id"] }))["outage"].clone();
+    let is_complete = || whole()["evidence"]["state"] != "collecting";
+    assert!(wait_until(2 * PATIENCE, is_complete), "{}", historian.log());
+    whole()
+}
+
+/// A counter of a list by its name.
+fn counter<'a>(counters: &'a Value, name: &str) -> Option<&'a Value> {
+    let mut all = counters.as_array()?.iter();
+    all.find(|counter| counter["name"] == name)
+}
+
+/// A filter rule, a route that goes and a next hop that dies, one after the other: each outage has the counter that moved,
+/// the way before and after, and the state of the neighbor.
+fn outages_show_ways_and_counters() -> Outcome {
+    let net = network()?;
+    let a = &net.a;
+    // No default route, so that one that goes leaves none.
+    ip(a, "route del default");
+    for number in 1..=2 {
+        a.route(&format!("10.9.0.{number}/32"), "10.0.0.1")?;
+    }
+    let service = Service::start(a, &[]);
+    let monitor = |name: &str, target: &str| {
+        format!(
+            "[[monitor]]\nname = \"{name}\"\ntargets = [\"{target}\"]\ninterval = \"200ms\"\ntimeout = \"300ms\"\n"
+        )
+    };
+    let monitors = [
+        ("filtered", "10.9.0.2"),
+        ("routed", "10.9.0.1"),
+        ("near", "10.0.0.1"),
+    ];
+    let monitors: String = monitors
+        .map(|(name, target)| monitor(name, target))
+        .concat();
+    let historian = Historian::start(a, &service, &monitors);
+    for target in ["10.9.0.2", "10.9.0.1", "10.0.0.1"] {
+        historian.until_state(target, "up");
+    }
+    // The ways were looked at again after the first probes before anything happens.
+    last(Duration::from_secs(11));
+    firewall(a, "output", "ip daddr 10.9.0.2 drop");
+    historian.until_state("10.9.0.2", "down");
+    // Outages within fifteen seconds share their evidence.
+    last(Duration::from_secs(17));
+    ip(a, "route del 10.9.0.1/32");
+    historian.until_state("10.9.0.1", "down");
+    last(Duration::from_secs(17));
+    ip(&net.r, "link set e0 arp off");
+    ip(a, "neigh flush dev e0");
+    historian.until_state("10.0.0.1", "down");
+
+    let filtered = outage_of(&historian, "10.9.0.2");
+    let moved = counter(&filtered["counters"], "IpOutDiscards");
+    let moved = moved.unwrap_or_else(|| panic!("{filtered:#}"));
+    assert!(number(&moved["by"]) >= 3, "{moved:#}");
+    assert_eq!(moved["layer"], "ip");
+    assert!(
+        moved["words"].as_str().unwrap().contains("a filter"),
+        "{moved:#}"
+    );
+    assert_eq!(moved["harmless"], false);
+    let times = (ns(&filtered["counters_from"]), ns(&filtered["counters_to"]));
+    let begin = ns(&filtered["begin"]);
+    assert!(
+        times.0 <= begin && begin - times.0 < 3_000_000_000,
+        "{filtered:#}"
+    );
+    assert!(times.1 - begin >= 30_000_000_000, "{filtered:#}");
+    let way = &filtered["paths"][0];
+    for when in ["before", "begin", "after"] {
+        assert_eq!(way[when]["gateway"], "10.0.0.1", "{when}: {filtered:#}");
+        assert_eq!(way[when]["destination"], "10.9.0.2", "{when}: {filtered:#}");
+    }
+
+    let routed = outage_of(&historian, "10.9.0.1");
+    let way = &routed["paths"][0];
+    assert_eq!(way["target"], "10.9.0.1");
+    let before = &way["before"];
+    assert_eq!(before["destination"], "10.9.0.1", "{routed:#}");
+    assert_eq!(before["interface"], "e0", "{routed:#}");
+    assert_eq!(before["link"], "up", "{routed:#}");
+    assert!(before["mac"].is_string(), "{routed:#}");
+    assert!(ns(&before["time"]) < ns(&routed["begin"]), "{routed:#}");
+    for when in ["begin", "after"] {
+        assert_eq!(way[when]["error"], "no route to the target", "{routed:#}");
+        assert!(way[when]["interface"].is_null(), "{routed:#}");
+    }
+    assert!(
+        ns(&way["begin"]["time"]) >= ns(&routed["begin"]),
+        "{routed:#}"
+    );
+    // The filter still drops what the first monitor sends; nothing else moved.
+    let words = |one: &Value| one["name"].as_str().unwrap().to_owned();
+    let all: Vec<String> = routed["counters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(words)
+        .collect();
+    assert!(all.contains(&"IpOutDiscards".to_owned()), "{routed:#}");
+
+    let near = outage_of(&historian, "10.0.0.1");
+    let way = &near["paths"][0];
+    let neighbor = |when: &str| {
+        way[when]["neighbor"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    assert!(
+        !["", "none", "FAILED", "INCOMPLETE"].contains(&&neighbor("before")[..]),
+        "{near:#}"
+    );
+    // While probes are sent the kernel asks again and again.
+    assert!(
+        ["FAILED", "INCOMPLETE"].contains(&&neighbor("after")[..]),
+        "{near:#}"
+    );
+    assert_eq!(way["after"]["next_hop"], "10.0.0.1", "{near:#}");
+    assert!(way["after"]["mac"].is_null(), "{near:#}");
+    println!(
+        "neighbor {}, at the begin {}, {} after",
+        neighbor("before"),
+        neighbor("begin"),
+        neighbor("after")
+    );
+    Ok(())
+}
+
+/// The sum of a counter over all steps of a reply.
+fn sum(reply: &Value, subject: &str, name: &str) -> u64 {
+    let points = reply["points"].as_array().unwrap().iter();
+    let all = points.flat_map(|point| point["counters"].as_array().unwrap());
+    let own = all.filter(|one| one["subject"] == subject && one["name"] == name);
+    own.map(|one| number(&one["by"])).sum()
+}
+
+fn counters_of_minutes_outlive_the_historian() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let mut historian = Historian::start(&net.a, &service, NEAR);
+    historian.until_state("10.0.0.1", "up");
+    // The counters were read once.
+    last(Duration::from_secs(2));
+    let send = |count: u64| {
+        net.r.run(|| {
+            let socket = std::net::UdpSocket::bind("10.0.0.1:0").unwrap();
+            for _ in 0..count {
+                // The errors of those before are of no interest.
+                let _ = socket.send_to(&[0; 100], "10.0.0.2:9");
+                let _ = socket.send_to(&[0; 100], "10.0.0.2:9");
+            }
+        });
+    };
+    send(20);
+    let dropped = || {
+        let text = net.a.proc_net("snmp");
+        let all = netsonde_core::host::counters::parse_snmp(&text);
+        all.into_iter()
+            .find(|(name, _)| name == "UdpNoPorts")
+            .unwrap()
+            .1
+    };
+    let first = dropped();
+    assert!(first >= 20, "{first}");
+    // The minute is on the disk five seconds after its end; a kill costs nothing of it.
+    let table = historian.path("state/table");
+    let is_written =
+        || std::fs::read_to_string(&table).is_ok_and(|text| text.contains("UdpNoPorts"));
+    assert!(
+        wait_until(Duration::from_secs(90), is_written),
+        "{}",
+        historian.log()
+    );
+    historian.end(Signal::SIGKILL);
+    let away = now();
+    last(Duration::from_secs(2));
+    historian.begin(&net.a);
+    let read = |drops: bool| {
+        historian.call(
+            "Counters",
+            &json!({ "since_ns": 0, "step_ns": 3_600_000_000_000u64 * 24 * 365, "drops": drops }),
+        )
+    };
+    assert_eq!(sum(&read(true), "this namespace", "UdpNoPorts"), first);
+    // Traffic has no words, and is left out where drops alone are asked for.
+    assert!(sum(&read(false), "e0", "rx_packets") >= 20);
+    assert_eq!(sum(&read(true), "e0", "rx_packets"), 0);
+    // An orderly end keeps what there is of a minute.
+    last(Duration::from_secs(3));
+    send(10);
+    let second = dropped();
+    last(Duration::from_secs(2));
+    let mut historian = historian;
+    assert_eq!(historian.end(Signal::SIGTERM), Some(0));
+    historian.begin(&net.a);
+    let all = historian.call(
+        "Counters",
+        &json!({ "drops": true, "step_ns": 60_000_000_000u64 }),
+    );
+    assert_eq!(sum(&all, "this namespace", "UdpNoPorts"), second);
+    // The time while it was away was not measured.
+    let measured: u64 = all["points"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|point| number(&point["measured_ns"]))
+        .sum();
+    let lasted = (now() - away) as u64;
+    println!("{measured} ns measured, {lasted} ns since the kill");
+    let first_step = ns(&all["points"][0]["time"]);
+    assert!(
+        u128::from(measured) + 2_000_000_000 < (now() - first_step) as u128,
+        "{all:#}"
+    );
+    let status = historian.call("Status", &json!({}));
+    let part = support::entry(&status["parts"], "name", "counters");
+    assert_eq!(part["budget"], 64 << 20, "{status:#}");
+    Ok(())
+}
+
+/// An interface that is deleted and created again counts from its new begin; a renamed one goes on.
+fn another_interface_of_the_same_name_begins_again() -> Outcome {
+    let net = network()?;
+    let (a, other) = (&net.a, Host::new("o")?);
+    let pair = || -> Outcome {
+        lab::veth(a, "e7", &other, "e7")?;
+        a.address("e7", "10.7.0.2/24")?;
+        other.address("e7", "10.7.0.1/24")?;
+        Ok(())
+    };
+    let send = |count: usize| {
+        a.run(|| {
+            let socket = std::net::UdpSocket::bind("10.7.0.2:0").unwrap();
+            for _ in 0..count {
+                let _ = socket.send_to(&[0; 1000], "10.7.0.1:9");
+            }
+        });
+    };
+    // Packets that wait for the neighbor would be sent and counted later.
+    let resolve = || {
+        send(1);
+        let words = ["neigh", "show", "10.7.0.1"];
+        assert!(wait_until(PATIENCE, || printed(a, "ip", &words).contains("lladdr")));
+    };
+    pair()?;
+    resolve();
+    send(5000);
+    let service = Service::start(a, &[]);
+    let mut historian = Historian::start(a, &service, NEAR);
+    historian.until_state("10.0.0.1", "up");
+    last(Duration::from_secs(3));
+    send(100);
+    last(Duration::from_secs(2));
+    a.delete("e7")?;
+    pair()?;
+    resolve();
+    last(Duration::from_secs(2));
+    send(50);
+    last(Duration::from_secs(2));
+    a.down("e7")?;
+    a.rename("e7", "e8")?;
+    a.up("e8")?;
+    last(Duration::from_secs(2));
+    send(30);
+    last(Duration::from_secs(2));
+    assert_eq!(historian.end(Signal::SIGTERM), Some(0));
+    historian.begin(a);
+    let all = historian.call("Counters", &json!({ "step_ns": 60_000_000_000u64 }));
+    let (e7, e8) = (sum(&all, "e7", "tx_packets"), sum(&all, "e8", "tx_packets"));
+    println!("e7 {e7}, e8 {e8} packets");
+    // Beside what was sent there are a few messages of ARP and neighbor discovery.
+    assert!((150..200).contains(&e7), "{e7}: {all:#}");
+    assert!((30..60).contains(&e8), "{e8}: {all:#}");
+    let points = all["points"].as_array().unwrap();
+    let started = points
+        .iter()
+        .filter_map(|point| point["started"].as_array());
+    let started: Vec<&Value> = started.flatten().collect();
+    assert_eq!(started, ["e7"], "{all:#}");
+    let of_one = historian.call("Counters", &json!({ "interface": "e8" }));
+    let all = of_one["points"].as_array().unwrap().iter();
+    let mut all = all.flat_map(|point| point["counters"].as_array().unwrap());
+    assert!(
+        all.all(|one| one["subject"].as_str().unwrap().starts_with("e8")),
+        "{of_one:#}"
     );
     Ok(())
 }

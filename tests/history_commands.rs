@@ -404,7 +404,21 @@ fn an_outage_is_told_in_full() {
         "name": "wan", "target": "192.0.2.9", "begin": "2026-11-28T03:14:07.1Z", "duration_ns": 5_000_000_000u64,
         "fates": { "unresolved": 5 }, "times": 2, "gaps": 1, "first": "no ARP reply to 3 requests",
     }]);
-    one["counters"] = json!([{ "name": "Icmp.InErrors", "by": 4, "words": "wrong checksums" }]);
+    one["paths"] = json!([{
+        "target": "192.0.2.9",
+        "before": { "time": "2026-11-28T03:13:30Z", "interface": "e0", "gateway": "192.0.2.1", "kind": "unicast",
+            "destination": "default", "table": "main", "next_hop": "192.0.2.1", "neighbor": "REACHABLE",
+            "mac": "02:00:00:00:00:01", "link": "up" },
+        "begin": { "time": "2026-11-28T03:14:08Z", "error": "no route to the target" },
+        "after": { "time": "2026-11-28T03:14:38Z", "error": "no route to the target" },
+        "link_before": "up", "link_begin": "has no carrier", "link_after": "up",
+    }]);
+    one["counters"] = json!([
+        { "layer": "ip", "subject": "this namespace", "name": "IpOutDiscards", "by": 4, "words": "a filter", "harmless": false },
+        { "layer": "device", "subject": "e0", "name": "rx_dropped", "by": 9, "words": "no receiver", "harmless": true },
+    ]);
+    one["counters_from"] = "2026-11-28T03:14:07Z".into();
+    one["counters_to"] = "2026-11-28T03:14:38Z".into();
     one["events"] = json!([{ "time": "2026-11-28T03:14:00Z", "kind": "link_down", "severity": "warning",
         "interface": "e0", "subject": "e0", "text": "e0 lost its carrier" }]);
     fake.tells("Outage", json!({ "outage": one }));
@@ -425,7 +439,15 @@ fn an_outage_is_told_in_full() {
         "no ARP reply to 3 requests",
         "5 unresolved; 1 gap",
         "> 5.0 s",
-        "COUNTERS THAT INCREASED\nIcmp.InErrors +4: wrong checksums\n",
+        "WAY TO 192.0.2.9\n\
+         before       2026-11-28 03:13:30.000000  default via 192.0.2.1 dev e0; neighbor 192.0.2.1 REACHABLE at \
+         02:00:00:00:00:01; e0 up\n\
+         at the begin 2026-11-28 03:14:08.000000  no route to the target\n\
+         after        2026-11-28 03:14:38.000000  the same\n\
+         link         e0 up before, has no carrier at the begin, up after\n",
+        "COUNTERS OF DROPS from 2026-11-28 03:14:07.000000 to 2026-11-28 03:14:38.000000\n         \
+         4  ip         IpOutDiscards  this namespace\n            a filter\n\
+         1 counter of expected drops also increased (-v shows them)\n",
         "EVENTS AROUND THE BEGIN\n2026-11-28 03:14:00.000000 warning link_down e0 e0 lost its carrier\n",
     ] {
         assert!(text.contains(part), "{part}: {text}");
@@ -441,6 +463,79 @@ fn an_outage_is_told_in_full() {
     let (_, text, _) = fake.run("--json outages 12");
     let json: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(json["outages"], json!([one]));
+}
+
+#[test]
+fn counters_of_the_past_are_shown() {
+    let fake = Fake::start();
+    let counter = |subject: &str, name: &str, by: u64, words: &str| {
+        json!({ "layer": "device", "subject": subject, "name": name, "by": by, "words": words,
+            "harmless": words.is_empty() })
+    };
+    let point = |time: &str, counters: Value| {
+        json!({ "time": time, "step_ns": 60_000_000_000u64, "measured_ns": 60_000_000_000u64,
+            "counters": counters })
+    };
+    let points = json!([
+        point(
+            "2026-11-28T03:14:00Z",
+            json!([counter("e0", "tx_dropped", 3, "ring full")])
+        ),
+        point(
+            "2026-11-28T03:20:00Z",
+            json!([counter("e0", "rx_packets", 9, "")])
+        ),
+    ]);
+    fake.tells("Counters", json!({ "points": points, "left_out": 2 }));
+    let (status, text, errors) =
+        fake.run("drops --since 2026-11-28 --until 2026-11-29T00:00:00Z --step 1m");
+    assert_eq!(status, Some(1), "{errors}");
+    let day = 1_795_824_000_000_000_000u64;
+    let expected = json!({ "since_ns": day, "until_ns": day + 86_400_000_000_000u64,
+        "step_ns": 60_000_000_000u64, "drops": true });
+    assert_eq!(fake.asked("Counters"), expected);
+    for part in [
+        "2026-11-28 03:14:00      3  e0 tx_dropped +3\n",
+        "2026-11-28 03:15:00      -  not measured for 5 min 0 s\n",
+        "2026-11-28 03:20:00      0  -\n",
+        "... and 2 older steps: --until or a longer --step shows them\n",
+        "         3  device     tx_dropped  e0\n            ring full\n",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    let (status, text, _) = fake.run("interfaces e0 --since 2026-11-28");
+    assert_eq!(status, Some(0));
+    assert_eq!(
+        fake.asked("Counters"),
+        json!({ "since_ns": day, "interface": "e0" })
+    );
+    assert!(text.contains("TX BYTES  DROPS  COUNTERS\n"), "{text}");
+    assert!(text.contains("3  tx_dropped +3\n"), "{text}");
+    let (status, text, errors) = fake.run("interfaces eo --since 2026-11-28");
+    assert_eq!((status, &text[..]), (Some(1), ""));
+    assert_eq!(
+        errors,
+        "netsonde: no counter of eo moved in the time that was measured\n"
+    );
+    fake.tells("Counters", json!({ "points": [], "left_out": 0 }));
+    for line in ["drops --since -1h", "interfaces --since -1h"] {
+        let (status, text, errors) = fake.run(line);
+        assert_eq!((status, &text[..]), (Some(1), ""), "{line}");
+        assert_eq!(
+            errors,
+            "netsonde: not measured: the historian has no counters of that time\n"
+        );
+    }
+    // The same with options that are of now.
+    for line in [
+        "drops --until -1h",
+        "drops --since -1h --total",
+        "drops --since -1h --duration 2s",
+    ] {
+        let (status, _, errors) = fake.run(line);
+        assert_eq!(status, Some(2), "{line}: {errors}");
+        println!("{errors}");
+    }
 }
 
 fn packet_file() -> Vec<u8> {
@@ -824,7 +919,7 @@ fn status_has_a_section_of_the_historian() {
 }
 
 /// A command line for each method that has one, and the commands of its reply.
-const LINES: [&str; 11] = [
+const LINES: [&str; 13] = [
     "monitor list",
     "monitor add a b",
     "monitor remove a",
@@ -836,6 +931,8 @@ const LINES: [&str; 11] = [
     "history a --at now",
     "kept",
     "keep a note",
+    "drops --since -1h",
+    "interfaces --since -1h",
 ];
 
 #[test]
@@ -1061,6 +1158,8 @@ fn replies_that_are_wrong_are_said_to_be_the_historians() {
             "history a",
             "kept",
             "keep",
+            "drops --since -1h",
+            "interfaces --since -1h",
         ] {
             let (status, text, errors) = fake.run(line);
             assert_eq!((status, &text[..]), (Some(2), ""), "{line}: {errors}");

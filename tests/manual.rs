@@ -66,6 +66,15 @@ struct Printed {
 }
 
 impl Manual {
+    /// Waits until the historian has counters of a minute: of the one that is running, and until its next end.
+    fn wait_for_a_minute(&self) {
+        let is_measured = || {
+            let shown = self.run("netsonde interfaces --since -1h");
+            shown.is_ok_and(|one| one.status == Some(0))
+        };
+        assert!(wait_until(Duration::from_secs(80), is_measured));
+    }
+
     fn new() -> Result<Manual, Box<dyn std::error::Error>> {
         let Link { a, b, c, switch } = link_of_manual()?;
         a.route("0.0.0.0/0", "192.0.2.7")?;
@@ -207,6 +216,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde status" => (0, "STORE"),
         "netsonde -v status" => (0, "status"),
         "netsonde --json status" => (0, "\"recorder\""),
+        "netsonde interfaces eth0 --since -2h" => (0, "RX PACKETS"),
         "netsonde interfaces" | "netsonde interfaces eth0" => (0, "address 192.0.2.1/24"),
         _ if line.starts_with("netsonde --json interfaces") => (0, "239.1.1.1"),
         _ if line.starts_with("mkdir") => (0, ""),
@@ -329,6 +339,9 @@ fn examples_of_the_manual_work() -> Outcome {
             manual.run("netsonde monitor remove servers")?;
             std::thread::sleep(UNRESOLVED);
         }
+        if line.contains("--since -2h") {
+            manual.wait_for_a_minute();
+        }
         if line.contains('\'') && line.contains("pcap") && !has_libpcap {
             support::skip(line, "libpcap is not installed")?;
             continue;
@@ -395,6 +408,7 @@ fn table_runs(page: &Page) -> Vec<String> {
         "kept" => vec!["netsonde keep x".into(), "netsonde kept".into()],
         "outages" => vec!["netsonde outages".into(), "netsonde outages 1".into()],
         "history" => vec!["netsonde history gateway".into()],
+        "drops" | "interfaces" => vec![format!("netsonde {name} --since -1h")],
         "mcast join" => vec!["netsonde mcast join 239.1.1.1:5000 -I eth0 -c 20".into()],
         "sockets" => ["", "--listen", "--sniff", "--family packet", "--type dgram"]
             .iter()
@@ -414,6 +428,9 @@ fn columns_are_those_of_the_output() -> Outcome {
     for page in pages().filter(|page| !page.columns.is_empty()) {
         let mut all = String::new();
         for line in table_runs(page) {
+            if line.contains("--since -1h") {
+                manual.wait_for_a_minute();
+            }
             all.push_str(&manual.run(&line)?.text);
         }
         for (column, _) in page.columns {

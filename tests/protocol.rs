@@ -552,6 +552,15 @@ fn neighbors_types_agree() {
     check(&idl, "Neighbors", reply(&idl, "Neighbors"), &report);
 }
 
+#[test]
+fn kernel_types_agree() {
+    let idl = IDL::try_from(INVENTORY).unwrap();
+    let (counters, paths) = (&idl.methods["Counters"], &idl.methods["Paths"]);
+    passes::<inventory::Counters>(&idl, "Counters", &counters.output.elts);
+    passes::<inventory::PathsCall>(&idl, "Paths", &paths.input.elts);
+    passes::<inventory::Paths>(&idl, "Paths", &paths.output.elts);
+}
+
 /// A value with every field of the interface passes the type unchanged, and one without a required field has
 /// all others.
 fn passes<T: DeserializeOwned + Serialize>(
@@ -594,6 +603,7 @@ fn history_types_agree() {
     methods! {
         "AddMonitor": history::AddMonitorCall => history::AddMonitorReply,
         "At": history::AtCall => history::AtReply,
+        "Counters": history::CountersCall => history::CountersReply,
         "Discard": history::DiscardCall => Nothing,
         "Events": history::EventsCall => history::EventsReply,
         "History": history::HistoryCall => history::HistoryReply,

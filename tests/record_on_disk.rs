@@ -568,8 +568,12 @@ fn evidence_has_both_sides_of_the_begin() -> Outcome {
     let record = start(&service, directory.path());
     send(&a, 0..300, 5_000);
     let begin = netsonde::linux::wall_ns();
-    assert!(record.evidences().pin(7, begin, &["10.0.0.1".parse()?]));
-    assert!(record.evidences().pin(8, begin, &[]));
+    assert!(
+        record
+            .evidences()
+            .pin(7, begin, &["10.0.0.1".parse()?], None)
+    );
+    assert!(record.evidences().pin(8, begin, &[], None));
     let started = Instant::now();
     let state = || record.evidences().evidence(7).unwrap_or_default();
     assert!(
@@ -606,7 +610,7 @@ fn evidence_has_both_sides_of_the_begin() -> Outcome {
     );
     assert!(record.evidences().open(8).is_err());
     for id in 100..140 {
-        record.evidences().pin(id, begin, &[]);
+        record.evidences().pin(id, begin, &[], None);
     }
     let limits = record.limits();
     let limit = limits

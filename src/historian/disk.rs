@@ -1,4 +1,4 @@
-//! SHELL. The thread that owns what is on disk: probes and the table of small values. A disk that does not answer
+//! SHELL. The thread that owns what is on disk: probes, events, counters and the table of small values. A disk that does not answer
 //! holds up this thread and those who read from it, and nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use netsonde_core::protocol::history::Event;
 use netsonde_history::chunk::Entry;
+use netsonde_history::counters::{Minute, decode, encode};
 use netsonde_history::disk::Disk;
 use netsonde_history::packets::Packets;
 use netsonde_history::store::{Compaction, Counters, Error, Options, Store};
@@ -45,8 +46,26 @@ pub struct Opened {
     pub events: Packets<Disk>,
     /// Events that are not on disk yet, with their times in nanoseconds since 1970.
     pub pending: Vec<(u64, Event)>,
+    /// Minutes of counters, an hour in a record: the same files again, of a day each.
+    hours: Packets<Disk>,
+    /// Minutes that are in the table until their hour is written, by their end in nanoseconds since 1970.
+    minutes: BTreeMap<u64, Minute>,
+    damaged_chunks: u64,
+    lost_minutes: u64,
     table: Table<Disk>,
 }
+
+/// Key of a minute in the table.
+const MINUTE: &str = "minute/";
+/// Room of counters in their files.
+const COUNTERS: u32 = 1;
+/// Budget of counters in bytes: a year of six busy interfaces, or of an ordinary host's for some years.
+pub const COUNTER_BYTES: u64 = 64 << 20;
+/// Minutes of a record. Alone, each would have as many bytes around it as in it.
+const MINUTES_A_CHUNK: usize = 60;
+/// Minutes in the table while their hour cannot be written: a day's. Older ones are lost, and counted.
+const MAX_MINUTES: usize = 1440;
+const DAY_NS: u64 = 86_400_000_000_000;
 
 /// Room of events in their files.
 pub const EVENTS: u32 = 1;
@@ -64,6 +83,7 @@ struct Waiting {
     changes: BTreeMap<String, String>,
     /// Events with their times in nanoseconds since 1970.
     events: Vec<(u64, Event)>,
+    minutes: Vec<Minute>,
     queries: VecDeque<Query>,
     is_ending: bool,
 }
@@ -77,6 +97,10 @@ pub struct Figures {
     pub table_bytes: u64,
     /// Bytes of events.
     pub event_bytes: u64,
+    /// Bytes and number of the files of counters, and the time of the oldest in nanoseconds since 1970.
+    pub counter_files: (u64, usize, Option<u64>),
+    /// Minutes of counters that were lost because they could not be written.
+    pub lost_minutes: u64,
     /// Files and bytes of each tier.
     pub tiers: Vec<(&'static str, usize, u64)>,
     /// Counters of what could not be kept.
@@ -97,6 +121,7 @@ struct Shared {
     busy_since: AtomicU64,
     refused: AtomicU64,
     lost_events: AtomicU64,
+    lost_minutes: AtomicU64,
     entries: AtomicUsize,
 }
 
@@ -130,6 +155,7 @@ pub fn start(directory: &Path, options: Options) -> Result<(Running, Table<Disk>
         busy_since: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         lost_events: AtomicU64::new(0),
+        lost_minutes: AtomicU64::new(0),
         entries: AtomicUsize::new(0),
     });
     let keeper = Keeper {
@@ -163,25 +189,126 @@ pub fn start(directory: &Path, options: Options) -> Result<(Running, Table<Disk>
     Ok((running, known))
 }
 
+fn key_of(minute: u64) -> String {
+    format!("{MINUTE}{minute:020}")
+}
+
 impl Opened {
     fn open(path: &Path, options: Options) -> Result<Opened, Error> {
         let of_events = Options {
             budget_bytes: EVENT_BYTES,
             ..options
         };
-        let directory = path.join("events");
-        let created = std::fs::create_dir_all(&directory);
-        created.map_err(|error| Error::Io {
-            operation: "create",
-            path: directory.display().to_string(),
-            error,
-        })?;
-        Ok(Opened {
+        let of_counters = Options {
+            budget_bytes: COUNTER_BYTES,
+            file_ns: DAY_NS,
+            ..options
+        };
+        let created = |name: &str| {
+            let directory = path.join(name);
+            let created = std::fs::create_dir_all(&directory);
+            created.map_err(|error| Error::Io {
+                operation: "create",
+                path: directory.display().to_string(),
+                error,
+            })?;
+            Ok(Disk::new(directory))
+        };
+        let mut opened = Opened {
             store: Store::open(Disk::new(path), options)?,
-            events: Packets::open(Disk::new(directory), of_events)?,
+            events: Packets::open(created("events")?, of_events)?,
             pending: Vec::new(),
+            hours: Packets::open(created("counters")?, of_counters)?,
+            minutes: BTreeMap::new(),
+            damaged_chunks: 0,
+            lost_minutes: 0,
             table: Table::open(Disk::new(path), TABLE)?,
-        })
+        };
+        opened.read_minutes()?;
+        Ok(opened)
+    }
+
+    /// Reads the minutes that are in the table. After a crash their hour may be written already.
+    fn read_minutes(&mut self) -> Result<(), Error> {
+        let last = self.hours.last(COUNTERS)?;
+        let written = last
+            .and_then(|(_, chunk)| decode(&chunk))
+            .unwrap_or_default();
+        let all = self.table.all::<Minute>(MINUTE);
+        let all: Vec<(String, Minute)> = all.map(|(key, one)| (key.to_owned(), one)).collect();
+        for (key, minute) in all {
+            let is_it = |one: &Minute| (one.from_ns, one.to_ns) == (minute.from_ns, minute.to_ns);
+            match (key.parse::<u64>(), written.iter().any(is_it)) {
+                (Ok(number), false) => {
+                    self.minutes.insert(number, minute);
+                }
+                _ => self.table.set(&format!("{MINUTE}{key}"), json(&None::<()>)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a minute.
+    fn count(&mut self, minute: Minute) {
+        // A clock that was set back makes no minute replace another one.
+        let mut number = minute.to_ns;
+        while self.minutes.contains_key(&number) {
+            number += 1;
+        }
+        self.table.set(&key_of(number), json(&minute));
+        self.minutes.insert(number, minute);
+        while self.minutes.len() > MAX_MINUTES
+            && let Some((number, _)) = self.minutes.pop_first()
+        {
+            self.table.set(&key_of(number), json(&None::<()>));
+            self.lost_minutes += 1;
+        }
+    }
+
+    /// Writes an hour of minutes, if there is one.
+    fn write_minutes(&mut self, now_ns: u64) -> Result<(), Error> {
+        while self.minutes.len() >= MINUTES_A_CHUNK {
+            let part: Vec<(u64, Minute)> = (self.minutes.iter().take(MINUTES_A_CHUNK))
+                .map(|(number, minute)| (*number, minute.clone()))
+                .collect();
+            let minutes: Vec<Minute> = part.iter().map(|(_, minute)| minute.clone()).collect();
+            let from_ns = minutes.iter().map(|minute| minute.from_ns).min();
+            let to_ns = minutes.iter().map(|minute| minute.to_ns).max();
+            let times = (from_ns.unwrap_or(0), to_ns.unwrap_or(0));
+            let count = minutes.len() as u32;
+            self.hours
+                .append(COUNTERS, count, times, &encode(&minutes), now_ns)?;
+            self.hours.sync(now_ns)?;
+            for (number, _) in part {
+                self.minutes.remove(&number);
+                self.table.set(&key_of(number), json(&None::<()>));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls `visit` with the minutes of counters that overlap a time, both ends included, those on disk first.
+    ///
+    /// # Errors
+    ///
+    /// The file system refuses to read. Damaged records are counted and skipped.
+    pub fn read_counters(
+        &mut self,
+        from_ns: u64,
+        to_ns: u64,
+        mut visit: impl FnMut(Minute),
+    ) -> Result<(), Error> {
+        let is_wanted = |minute: &Minute| minute.from_ns <= to_ns && minute.to_ns >= from_ns;
+        let mut damaged = 0;
+        self.hours
+            .read(COUNTERS, from_ns, to_ns, |_, chunk| match decode(chunk) {
+                Some(minutes) => minutes.into_iter().filter(is_wanted).for_each(&mut visit),
+                None => damaged += 1,
+            })?;
+        self.damaged_chunks += damaged;
+        let waiting = self.minutes.values().filter(|minute| is_wanted(minute));
+        waiting.cloned().for_each(visit);
+        Ok(())
     }
 
     fn log(&mut self, now_ns: u64) -> Result<(), Error> {
@@ -207,6 +334,8 @@ impl Opened {
         self.store.flush(now_ns)?;
         self.log(now_ns)?;
         self.pending.clear();
+        // A minute leaves the table when its hour is on the disk.
+        self.write_minutes(now_ns)?;
         self.table.flush()?;
         Ok(())
     }
@@ -225,7 +354,11 @@ fn describe(shared: &Shared, all: &Opened, problem: Option<String>) {
         event_bytes: all.events.bytes(),
         tiers: Tier::HISTORY.map(tier).into(),
         counters: *store.counters(),
-        damaged_lines: all.table.counters().damaged,
+        counter_files: (all.hours.bytes(), all.hours.files(), all.hours.oldest_ns()),
+        lost_minutes: all.lost_minutes,
+        damaged_lines: all.table.counters().damaged
+            + all.hours.counters().damaged
+            + all.damaged_chunks,
         kept_ns: store.estimate().map(|estimate| estimate.kept_ns),
         problem,
     };
@@ -266,6 +399,7 @@ fn work(shared: &Shared, all: &mut Opened) {
         let lines = std::mem::take(&mut waiting.lines);
         let changes = std::mem::take(&mut waiting.changes);
         all.pending.append(&mut waiting.events);
+        let minutes = std::mem::take(&mut waiting.minutes);
         let query = waiting.queries.pop_front();
         let is_ending = waiting.is_ending;
         drop(waiting);
@@ -276,6 +410,9 @@ fn work(shared: &Shared, all: &mut Opened) {
         drop(lines);
         for (key, value) in changes {
             all.table.set(&key, value);
+        }
+        for minute in minutes {
+            all.count(minute);
         }
         if let Some(query) = query {
             query(all);
@@ -354,6 +491,24 @@ impl Keeper {
         }
     }
 
+    /// Stores what this host's counters have counted in a minute.
+    pub fn count(&self, minute: Minute) {
+        let mut waiting = lock(&self.shared.waiting);
+        if waiting.minutes.len() < MAX_MINUTES {
+            waiting.minutes.push(minute);
+        } else {
+            self.shared.lost_minutes.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the number of minutes of counters that were lost because the disk did not answer or refused, and the
+    /// limit.
+    pub fn lost_minutes(&self) -> (u64, u64) {
+        let waiting = self.shared.lost_minutes.load(Ordering::Relaxed);
+        let refused = lock(&self.shared.figures).lost_minutes;
+        (waiting + refused, MAX_MINUTES as u64)
+    }
+
     /// Returns the number of events that were lost because the disk did not answer, and the limit.
     pub fn lost_events(&self) -> (u64, u64) {
         (
@@ -414,5 +569,126 @@ impl Running {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use netsonde_core::host::drops::Layer;
+    use netsonde_history::counters::{Key, MINUTE_NS};
+
+    const START: u64 = 1_800_000_000_000_000_000;
+
+    fn minute(number: u64) -> Minute {
+        let key = Key {
+            layer: Layer::Device,
+            subject: "e0".into(),
+            name: "rx_missed_errors".into(),
+        };
+        Minute {
+            from_ns: START + number * MINUTE_NS,
+            to_ns: START + (number + 1) * MINUTE_NS,
+            moved: [(key, number)].into(),
+            ..Minute::default()
+        }
+    }
+
+    fn open(path: &Path, seed: u64) -> Opened {
+        let options = Options {
+            seed,
+            ..Options::default()
+        };
+        Opened::open(path, options).unwrap()
+    }
+
+    fn numbers(all: &mut Opened, from: u64, to: u64) -> Vec<u64> {
+        let mut found = Vec::new();
+        let (from_ns, to_ns) = (START + from * MINUTE_NS + 1, START + to * MINUTE_NS - 1);
+        let collect = |one: Minute| found.extend(one.moved.values().copied());
+        all.read_counters(from_ns, to_ns, collect).unwrap();
+        found
+    }
+
+    #[test]
+    fn minutes_are_there_once_across_restarts_and_crashes() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path();
+        let mut written = 0;
+        // 37 minutes at a time, so that hours end in the midst, dropped without an end.
+        for round in 0..10 {
+            let mut all = open(path, round);
+            assert_eq!(
+                numbers(&mut all, 0, written),
+                (0..written).collect::<Vec<u64>>()
+            );
+            for number in written..written + 37 {
+                all.count(minute(number));
+            }
+            all.flush().unwrap();
+            written += 37;
+        }
+        // A crash after an hour was written, before the table knew.
+        let mut all = open(path, 10);
+        let table = std::fs::read(path.join(TABLE)).unwrap();
+        let next = (written / 60 + 1) * 60;
+        for number in written..next {
+            all.count(minute(number));
+        }
+        all.table.flush().unwrap();
+        let before = std::fs::read(path.join(TABLE)).unwrap();
+        assert!(before.len() > table.len());
+        all.flush().unwrap();
+        drop(all);
+        std::fs::write(path.join(TABLE), before).unwrap();
+        let mut all = open(path, 11);
+        assert_eq!(numbers(&mut all, 0, next), (0..next).collect::<Vec<u64>>());
+        assert!(all.minutes.is_empty());
+        assert_eq!(numbers(&mut all, 50, 70), (50..70).collect::<Vec<u64>>());
+        assert!(numbers(&mut all, next, next + 100).is_empty());
+    }
+
+    #[test]
+    fn a_damaged_byte_costs_an_hour_at_most() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut all = open(directory.path(), 1);
+        for number in 0..300 {
+            all.count(minute(number));
+            all.flush().unwrap();
+        }
+        drop(all);
+        let files = std::fs::read_dir(directory.path().join("counters")).unwrap();
+        let files = files.map(|file| file.unwrap().path());
+        let file = files.filter(|path| path.extension().is_some_and(|end| end == "seg"));
+        let file = file
+            .max_by_key(|path| path.metadata().unwrap().len())
+            .unwrap();
+        let bytes = std::fs::read(&file).unwrap();
+        // Not the two heads.
+        for at in (128..bytes.len()).step_by(bytes.len() / 40) {
+            let mut wrong = bytes.clone();
+            wrong[at] ^= 0x10;
+            std::fs::write(&file, &wrong).unwrap();
+            let mut all = open(directory.path(), 2 + at as u64);
+            let found = numbers(&mut all, 0, 300);
+            assert!(found.len() >= 240, "{at}: {} minutes", found.len());
+            let mut once = found.clone();
+            once.dedup();
+            assert_eq!(once, found);
+        }
+    }
+
+    #[test]
+    fn clocks_that_were_set_back_replace_no_minute_and_a_refusing_disk_keeps_a_day() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut all = open(directory.path(), 1);
+        all.count(minute(1));
+        all.count(minute(1));
+        assert_eq!(numbers(&mut all, 1, 2), [1, 1]);
+        for number in 2..MAX_MINUTES as u64 + 10 {
+            all.count(minute(number));
+        }
+        assert_eq!(all.minutes.len(), MAX_MINUTES);
+        assert_eq!(all.lost_minutes, 10);
     }
 }

@@ -10,8 +10,10 @@
 //! | `clock` | whether the host was suspended or its clock set |
 //! | `disk` | the thread that owns what is on disk |
 //! | `events` | the thread that follows netsonded's event log |
-//! | `load` | the thread that asks for the load of interfaces |
 //! | `memory` | settings of the C library's heap |
+//! | `host` | the thread that asks for counters of this host, and for ways to targets |
+//! | `second` | what netsonded says of its host at one time |
+//! | `around` | this host, second by second |
 //! | `record` | the record on disk, what is kept, and the evidence of outages |
 //! | `service` | the methods of `io.netsonde.History` |
 //!
@@ -19,14 +21,16 @@
 //! answer, probes wait in memory, up to a limit, and readers are told so.
 
 pub mod args;
+mod around;
 mod cause;
 mod clock;
 mod disk;
 mod events;
-mod load;
+mod host;
 mod memory;
 pub mod record;
 mod run;
+mod second;
 mod service;
 mod state;
 
@@ -146,7 +150,9 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
         .build();
     let runtime = runtime.map_err(|error| one(format!("cannot start: {}", reason(&error))))?;
     let (reports, reported) = mpsc::channel(REPORTS);
-    let asking = load::follow(&args.socket, reports.clone());
+    // One at a time: what it has no time for waits in the state.
+    let (wanted, looked) = std::sync::mpsc::sync_channel(1);
+    let asking = host::follow(&args.socket, looked, reports.clone());
     asking.map_err(|error| one(format!("cannot start: {}", reason(&error))))?;
     let (to, mut logged) = mpsc::channel(REPORTS);
     let last_ns = table.get::<u64>(state::LAST_EVENT).unwrap_or(0);
@@ -161,7 +167,14 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
     let record = Record::start(&args.socket, &args.state, of_record);
     let record =
         Arc::new(record.map_err(|error| one(format!("cannot start: {}", reason(&error))))?);
-    let mut historian = Historian::new(args.socket.clone(), disk.keeper(), record, &table, reports);
+    let mut historian = Historian::new(
+        args.socket.clone(),
+        disk.keeper(),
+        record,
+        &table,
+        reports,
+        wanted,
+    );
     drop(table);
     match monitors {
         Ok(monitors) => historian.set_file(monitors, Vec::new()),

@@ -9,11 +9,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use netsonde_core::probe::packed::{Decoder, Entry};
+use netsonde_core::protocol::inventory::Path as Way;
 use netsonde_core::protocol::ping::{
     Options, PingCall, PingReply, Probe, TargetsCall, TargetsReply,
 };
 use tokio::sync::mpsc::Sender;
 
+use super::second::Second;
 use crate::linux::reason;
 use crate::varlink::client::Connection;
 
@@ -51,6 +53,10 @@ pub enum Report {
     },
     /// Bytes that each interface has carried until now.
     Load(Vec<(String, u64)>),
+    /// What this host has counted until now.
+    Counted(Second),
+    /// Ways to targets, by their numbers, at a time in nanoseconds since 1970.
+    Paths(u64, Vec<(u32, Way)>),
     /// There is no service, or it refused.
     Away {
         /// Number of the run.

@@ -8,11 +8,13 @@ use std::time::Duration;
 
 use netsonde_core::config::Permissions;
 use netsonde_core::config::permission::Tier;
+use netsonde_core::host::drops::find_counter;
 use netsonde_core::probe::Fate;
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::{HISTORY, history as reply, time};
 use netsonde_history::book::{Kind, Outage};
 use netsonde_history::chunk::fate_number;
+use netsonde_history::counters::{self, Key, MINUTE_NS, Steps};
 use netsonde_history::histogram::{Histogram, Step};
 use netsonde_history::recurrence;
 use netsonde_history::state::{Hold, State, is_lost};
@@ -22,8 +24,9 @@ use serde_json::value::RawValue;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::cause;
-use super::disk::{EVENTS, Opened};
+use super::disk::{COUNTER_BYTES, EVENTS, Opened};
 use super::record::{KeepError, OpenError, Record};
+use super::second::rows as rows_of;
 use super::state::{Held, Historian, Refused, Told, WATCHED};
 use crate::linux::wall_ns;
 use crate::log::AUDIT;
@@ -40,6 +43,8 @@ const MAX_POINTS: u64 = 10_000;
 const USUAL_POINTS: u64 = 60;
 /// Maximum number of outages or events in a reply, and the number if none is given.
 const ROWS: (u64, u64) = (1000, 100);
+/// Counters in a reply, about 150 bytes each.
+const MAX_COUNTERS: usize = 50_000;
 /// Targets that are listed with an outage; all of them are in `Outage`.
 const MAX_LISTED: usize = 20;
 /// Time that readers wait for the disk.
@@ -119,7 +124,8 @@ fn required_tier(method: &str) -> Option<(Tier, bool)> {
         "Status" => Some((Tier::Status, false)),
         "AddMonitor" | "RemoveMonitor" | "Pause" | "Resume" => Some((Tier::Probe, true)),
         "Discard" => Some((Tier::Payload, true)),
-        "Monitors" | "Outages" | "Outage" | "History" | "At" | "Events" | "Keep" | "Kept"
+        "Monitors" | "Outages" | "Outage" | "History" | "At" | "Events" | "Counters" | "Keep"
+        | "Kept"
         // Packets without payload; more is decided by the content that is asked for.
         | "Watch" | "Packets" | "Record" => Some((Tier::Probe, false)),
         _ => None,
@@ -390,6 +396,7 @@ impl Service for History {
             "History" => self.history(peer, parameters(raw)?, replies).await,
             "At" => self.at(parameters(raw)?, replies).await,
             "Events" => self.events(peer, parameters(raw)?, replies).await,
+            "Counters" => self.counters(peer, parameters(raw)?, replies).await,
             "Watch" => self.watch(replies).await,
             "Keep" => self.keep(peer, parameters(raw)?, replies).await,
             "Kept" => {
@@ -686,7 +693,7 @@ impl History {
     }
 
     async fn outage(&self, id: u64) -> Option<reply::Outage> {
-        let (mut reply, begin_ns, end_ns) = {
+        let (mut reply, begin_ns, end_ns, pin) = {
             let historian = self.historian.borrow();
             let outage = historian.book.outage(id)?;
             let mut reply = historian.outage_reply(outage);
@@ -697,7 +704,8 @@ impl History {
                 .collect();
             reply.targets_left_out = (outage.left_out > 0).then_some(outage.left_out.into());
             reply.affected = Some(historian.affected(outage));
-            (reply, outage.begin_ns(), outage.end_ns())
+            let pin = outage.evidence;
+            (reply, outage.begin_ns(), outage.end_ns(), pin)
         };
         // What else was logged about the time of its begin.
         let (from_ns, to_ns) = (
@@ -710,6 +718,22 @@ impl History {
             .filter(|event| !event.kind.starts_with("outage_"))
             .collect();
         reply.events = (!events.is_empty()).then_some(events);
+        if let Some(pin) = pin {
+            // Not on the thread of the state: the evidence may be on its way to the disk.
+            let record = self.record();
+            let read = move || record.evidences().surroundings(pin);
+            let found = blocking(read).await.unwrap_or_default();
+            let mut paths = found.paths;
+            // Evidence may be shared with targets that had no part in this outage.
+            if (paths.iter()).any(|path| reply.targets.contains(&path.target)) {
+                paths.retain(|path| reply.targets.contains(&path.target));
+            }
+            reply.paths = (!paths.is_empty()).then_some(paths);
+            if let Some((from, to)) = found.counted {
+                reply.counters = Some(found.counters);
+                (reply.counters_from, reply.counters_to) = (Some(from), Some(to));
+            }
+        }
         Some(reply)
     }
 
@@ -720,23 +744,13 @@ impl History {
         replies: &mut Replies<'_>,
     ) -> Result<(), Failure> {
         let series = self.one(&call.target)?;
-        let now_ns = wall_ns();
-        let until_ns = call.until_ns.unwrap_or(now_ns).min(now_ns + SECOND_NS);
-        let since_ns = call
-            .since_ns
-            .unwrap_or(until_ns.saturating_sub(3600 * SECOND_NS));
-        if since_ns >= until_ns {
-            return Err(Failure::invalid_parameter("since_ns: it is after until_ns"));
-        }
-        let length_ns = until_ns - since_ns;
-        let step_ns = call
-            .step_ns
-            .unwrap_or_else(|| round_step(length_ns / USUAL_POINTS));
-        if step_ns == 0 || length_ns / step_ns > MAX_POINTS {
-            return Err(Failure::invalid_parameter(&format!(
-                "step_ns: more than {MAX_POINTS} points"
-            )));
-        }
+        let span = steps(call.since_ns, call.until_ns, call.step_ns)?;
+        let Span {
+            since_ns,
+            until_ns,
+            step_ns,
+        } = span;
+        let length_ns = span.length_ns();
         let _memory = self
             .memory
             .reserve(peer.user(), (length_ns / step_ns + 1) * ROW_BYTES)?;
@@ -876,6 +890,64 @@ impl History {
         replies.last(&reply).await
     }
 
+    async fn counters(
+        &self,
+        peer: &Peer,
+        call: reply::CountersCall,
+        replies: &mut Replies<'_>,
+    ) -> Result<(), Failure> {
+        let span = steps(call.since_ns, call.until_ns, call.step_ns)?;
+        let step_ns = span.step_ns.max(MINUTE_NS);
+        let _memory = self
+            .memory
+            .reserve(peer.user(), (span.length_ns() / step_ns + 1) * ROW_BYTES)?;
+        let is_wanted = {
+            let (interface, of_drops) = (call.interface, call.drops == Some(true));
+            move |key: &Key| {
+                let is_of = |name: &String| {
+                    let rest = key.subject.strip_prefix(&name[..]);
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+                };
+                (!of_drops || find_counter(key.layer, &key.name).is_some())
+                    && interface.as_ref().is_none_or(is_of)
+            }
+        };
+        let found = self
+            .read(move |all| {
+                let mut steps = Steps::new(step_ns);
+                all.read_counters(span.since_ns, span.until_ns, |mut minute| {
+                    minute.moved.retain(|key, _| is_wanted(key));
+                    steps.add(&minute);
+                })?;
+                Ok(steps.end())
+            })
+            .await?;
+        let point = |point: &counters::Point| reply::CounterPoint {
+            time: time(point.time_ns),
+            step_ns: point.step_ns,
+            measured_ns: point.measured_ns,
+            counters: rows_of(&point.sum),
+            started: (!point.sum.started.is_empty())
+                .then(|| point.sum.started.iter().cloned().collect()),
+            left_out: (point.sum.left_out > 0).then_some(point.sum.left_out),
+        };
+        let mut points: Vec<reply::CounterPoint> = Vec::new();
+        let mut count = 0;
+        for one in found.iter().rev() {
+            let one = point(one);
+            count += one.counters.len();
+            if count > MAX_COUNTERS {
+                break;
+            }
+            points.push(one);
+        }
+        points.reverse();
+        let left_out = (found.len() - points.len()) as u64;
+        replies
+            .last(&reply::CountersReply { points, left_out })
+            .await
+    }
+
     async fn watch(&self, replies: &mut Replies<'_>) -> Result<(), Failure> {
         if !replies.wants_more() {
             return Err(Failure::invalid_parameter("more: Watch needs it"));
@@ -917,6 +989,7 @@ impl History {
         };
         let (refused, most_waiting) = historian.keeper.refused();
         let (lost_events, most_events) = historian.keeper.lost_events();
+        let (lost_minutes, most_minutes) = historian.keeper.lost_minutes();
         let mut parts: Vec<reply::Part> = (figures.tiers.iter())
             .map(|(name, files, bytes)| reply::Part {
                 name: (*name).into(),
@@ -936,6 +1009,14 @@ impl History {
                 ..reply::Part::default()
             });
         }
+        let (bytes, files, oldest_ns) = figures.counter_files;
+        parts.push(reply::Part {
+            name: "counters".into(),
+            bytes,
+            budget: Some(COUNTER_BYTES),
+            files: files as u64,
+            oldest: oldest_ns.map(time),
+        });
         parts.extend(historian.record.parts());
         let clients = self.clients.borrow().counts();
         let mut problems = historian.problems.clone();
@@ -987,6 +1068,12 @@ impl History {
                     "the oldest are lost",
                 ),
                 limit(
+                    "minutes of counters that wait for the disk",
+                    most_minutes,
+                    lost_minutes,
+                    "the oldest are lost",
+                ),
+                limit(
                     "results in order",
                     256,
                     counters.dropped,
@@ -1032,6 +1119,41 @@ fn rows(asked: Option<u64>) -> Result<u64, Failure> {
         true => Ok(limit),
         false => Err(Failure::invalid_parameter("limit")),
     }
+}
+
+/// A time in steps.
+struct Span {
+    since_ns: u64,
+    until_ns: u64,
+    step_ns: u64,
+}
+
+impl Span {
+    fn length_ns(&self) -> u64 {
+        self.until_ns - self.since_ns
+    }
+}
+
+/// Returns the time and the steps of a call: the last hour, and about sixty, if it does not say.
+fn steps(since: Option<u64>, until: Option<u64>, step: Option<u64>) -> Result<Span, Failure> {
+    let now_ns = wall_ns();
+    let until_ns = until.unwrap_or(now_ns).min(now_ns + SECOND_NS);
+    let since_ns = since.unwrap_or(until_ns.saturating_sub(3600 * SECOND_NS));
+    if since_ns >= until_ns {
+        return Err(Failure::invalid_parameter("since_ns: it is after until_ns"));
+    }
+    let length_ns = until_ns - since_ns;
+    let step_ns = step.unwrap_or_else(|| round_step(length_ns / USUAL_POINTS));
+    if step_ns == 0 || length_ns / step_ns > MAX_POINTS {
+        return Err(Failure::invalid_parameter(&format!(
+            "step_ns: more than {MAX_POINTS} points"
+        )));
+    }
+    Ok(Span {
+        since_ns,
+        until_ns,
+        step_ns,
+    })
 }
 
 /// Rounds a step up to one that people use.

@@ -6,11 +6,13 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
 
 use netsonde_core::monitor::{MAX_MONITORS, Spec, Subject};
 use netsonde_core::probe::Fate;
 use netsonde_core::probe::packed::Entry as Packed;
-use netsonde_core::protocol::history::{Event, Monitor};
+use netsonde_core::protocol::history::{Event, Monitor, PathChange};
+use netsonde_core::protocol::inventory::{MAX_PATHS, Path, PathsCall};
 use netsonde_core::protocol::ping::{Options, Probe};
 use netsonde_history::book::{Book, Kind as OutageKind, Loss, News, Outage, Tracked};
 use netsonde_history::chunk::{Entry, Gap, GapReason, Probe as Stored};
@@ -23,10 +25,12 @@ use netsonde_history::table::Table;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc};
 
+use super::around::Around;
 use super::cause;
 use super::disk::{Keeper, Line};
-use super::record::Record;
+use super::record::{Record, Way};
 use super::run::{self, Report, Run};
+use super::second::{Looked, Second};
 use crate::linux::wall_ns;
 
 /// Runs at a time: netsonded admits 32 of one user by default, and a user of this group may want some.
@@ -288,6 +292,11 @@ pub struct Historian {
     groups: BTreeMap<u64, Group>,
     words: Words,
     loads: Loads,
+    /// This host, second by second.
+    around: Around,
+    /// To the thread that asks for the ways to targets, and what it had no time for yet.
+    wanted: SyncSender<Vec<Looked>>,
+    unsent: Option<Vec<Looked>>,
     /// Time in nanoseconds since 1970 at which growing outages were written.
     grown_ns: u64,
     next_run: u64,
@@ -331,6 +340,7 @@ impl Historian {
         record: Arc<Record>,
         table: &Table<Disk>,
         reports: mpsc::Sender<Report>,
+        wanted: SyncSender<Vec<Looked>>,
     ) -> Historian {
         let outages = table.all::<Outage>("outage/").map(|(_, outage)| outage);
         let tracked = table.all::<Tracked>("target/");
@@ -353,6 +363,9 @@ impl Historian {
             groups: BTreeMap::new(),
             words: Words::default(),
             loads: Loads::default(),
+            around: Around::default(),
+            wanted,
+            unsent: None,
             grown_ns: 0,
             next_run: 1,
             reports,
@@ -771,6 +784,8 @@ impl Historian {
             }
             Report::Fates { run, rows, entries } => self.fates(run, rows, &entries),
             Report::Load(interfaces) => self.loaded(interfaces),
+            Report::Counted(second) => self.counted(second),
+            Report::Paths(time_ns, paths) => self.looked(time_ns, paths),
         }
         self.store();
     }
@@ -957,6 +972,9 @@ impl Historian {
                 .extend(target.held.drain(..).map(|(_, line)| line));
         }
         self.store();
+        if let Some(minute) = self.around.end() {
+            self.keeper.count(minute);
+        }
     }
 
     /// Passes what is new to the disk.
@@ -982,6 +1000,7 @@ impl Historian {
         }
         self.release(now_ns);
         self.store();
+        self.look(now_ns);
         let over = |held: &Held| held.until_ns.is_some_and(|until_ns| until_ns <= now_ns);
         let ended: Vec<String> = (self.monitors.iter())
             .filter(|(_, known)| known.held.as_ref().is_some_and(over))
@@ -1092,6 +1111,73 @@ impl Historian {
         }
     }
 
+    /// Takes the counters of this host.
+    fn counted(&mut self, second: Second) {
+        for minute in self.around.counted(second) {
+            self.keeper.count(minute);
+        }
+    }
+
+    /// Takes the ways to some targets at a time in nanoseconds since 1970.
+    fn looked(&mut self, time_ns: u64, paths: Vec<(u32, Path)>) {
+        for (series, path) in paths {
+            self.around.looked(series, time_ns, path);
+        }
+    }
+
+    /// Returns the call that asks for the way of a target's probes, without the target, and its address.
+    fn path_call(&self, series: u32) -> Option<(PathsCall, String)> {
+        let target = self.targets.get(&series)?;
+        let spec = &self.monitors.get(&target.monitor)?.spec;
+        let call = PathsCall {
+            targets: Vec::new(),
+            interface: spec.interface.clone(),
+            source: spec.source.map(|source| source.to_string()),
+            tos: (spec.dscp != 0).then_some(spec.dscp << 2),
+        };
+        Some((call, target.address.clone()?))
+    }
+
+    /// Asks for the ways to the targets whose turn it is.
+    fn look(&mut self, now_ns: u64) {
+        let calls = match self.unsent.take() {
+            Some(calls) => calls,
+            None => {
+                let all = self.targets.keys().copied();
+                let due = self.around.due(now_ns, self.targets.len(), all);
+                let mut calls: Vec<Looked> = Vec::new();
+                for series in due {
+                    let Some((kind, address)) = self.path_call(series) else {
+                        continue;
+                    };
+                    let is_same = |(_, call): &&mut Looked| {
+                        let targets = &call.targets;
+                        targets.len() < MAX_PATHS
+                            && (&call.interface, &call.source, call.tos)
+                                == (&kind.interface, &kind.source, kind.tos)
+                    };
+                    match calls.iter_mut().find(is_same) {
+                        Some((all, call)) => {
+                            all.push(series);
+                            call.targets.push(address);
+                        }
+                        None => {
+                            let targets = vec![address];
+                            calls.push((vec![series], PathsCall { targets, ..kind }));
+                        }
+                    }
+                }
+                calls
+            }
+        };
+        // It is asking for others, or there is no service.
+        if !calls.is_empty()
+            && let Err(TrySendError::Full(calls)) = self.wanted.try_send(calls)
+        {
+            self.unsent = Some(calls);
+        }
+    }
+
     fn is_degraded(&self, id: u64) -> bool {
         let outage = self.book.outage(id);
         outage.is_some_and(|outage| outage.kind == OutageKind::Degraded)
@@ -1119,14 +1205,37 @@ impl Historian {
                     .and_then(|target| target.address.clone());
                 let host = address.and_then(|text| text.split('%').next()?.parse().ok());
                 let hosts: Vec<IpAddr> = host.into_iter().collect();
-                if !self.record.evidences().pin(sent_ns, sent_ns, &hosts) {
+                let before = self.around.before(sent_ns);
+                if !(self.record.evidences()).pin(sent_ns, sent_ns, &hosts, before) {
                     return;
                 }
                 sent_ns
             }
         };
+        self.add_way(pin, series, sent_ns);
         self.pins.entry(pin).or_default().insert(series);
         self.book.attach(series, pin);
+    }
+
+    /// Adds the way to a target to evidence that is being collected.
+    fn add_way(&self, pin: u64, series: u32, sent_ns: u64) {
+        let Some((kind, address)) = self.path_call(series) else {
+            return;
+        };
+        let change = PathChange {
+            target: address.clone(),
+            before: self.around.way(series, sent_ns),
+            ..PathChange::default()
+        };
+        let way = Way {
+            call: PathsCall {
+                targets: vec![address],
+                ..kind
+            },
+            change,
+            is_asked: false,
+        };
+        self.record.evidences().add_way(pin, way);
     }
 
     /// A target answers again, and no outage followed.

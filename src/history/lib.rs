@@ -16,6 +16,7 @@
 //! | [`load`] | losses that come only while an interface carries much |
 //! | [`book`] | all targets and their outages, and what is told of them |
 //! | [`shared`] | outages with one cause as one outage |
+//! | [`counters`] | counters of the host, minute by minute |
 //! | [`recurrence`] | outages that recur, and the chance that this is a coincidence |
 
 #![forbid(unsafe_code)]
@@ -24,6 +25,7 @@ mod batch;
 pub mod book;
 mod bytes;
 pub mod chunk;
+pub mod counters;
 pub mod degraded;
 pub mod directory;
 pub mod disk;

@@ -1,6 +1,6 @@
 //! PURE. Packets on disk: the same records and files as probes, in a directory of their own.
 //!
-//! A file grows until it has 8 MiB or its hour ends, and gets its footer where it is. After a crash a file
+//! A file grows until it has 8 MiB or its hour (or another time of the options) ends, and gets its footer where it is. After a crash a file
 //! without a footer is scanned, so there is no journal, and nothing is written twice. The oldest files go
 //! for the budget.
 
@@ -10,7 +10,7 @@ use std::io;
 use crate::directory::{Directory, ReadAt};
 use crate::record::{About, Kind};
 use crate::segment::{BadHead, Head, Place, Segment, Tier, Writer, read_record};
-use crate::store::{Counters, Error, HOUR_NS, Options, failure};
+use crate::store::{Counters, Error, Options, failure};
 
 /// Packets of some rooms.
 pub struct Packets<D: Directory> {
@@ -23,7 +23,7 @@ pub struct Packets<D: Directory> {
 }
 
 impl<D: Directory> Packets<D> {
-    /// Opens a directory of packets. Of the options, budget, journal length (of a file), boot id and seed
+    /// Opens a directory of packets. Of the options, budget, length and time of a file, boot id and seed
     /// count; the seed must differ with each opening.
     ///
     /// # Errors
@@ -219,7 +219,8 @@ impl<D: Directory> Packets<D> {
         let name = open.head().name();
         open.sync()
             .map_err(failure(&self.directory, "write", &name))?;
-        let has_ended = open.head().created_ns / HOUR_NS != now_ns / HOUR_NS;
+        let file_ns = self.options.file_ns.max(1);
+        let has_ended = open.head().created_ns / file_ns != now_ns / file_ns;
         if has_ended || open.length() >= self.options.journal_bytes {
             self.close()?;
         }

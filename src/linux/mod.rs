@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mod` | files of /proc/net and sysctls of this thread's network namespace |
 //! | `netlink` | netlink requests: routes, neighbors, and others |
+//! | `counters` | counters of interfaces and of dropped packets |
 //! | `netfilter` | rules of nf_tables that drop packets |
 //! | `routing` | lists of rules, of routes that refuse packets, and of addresses |
 //! | `configuration` | the configuration file, and the users and groups that it names |
@@ -17,6 +18,8 @@
 
 #[cfg(any(feature = "daemon", feature = "historian"))]
 pub mod configuration;
+#[cfg(any(feature = "daemon", feature = "client"))]
+pub(crate) mod counters;
 #[cfg(any(feature = "daemon", feature = "client"))]
 pub mod diag;
 #[cfg(feature = "client")]

@@ -14,6 +14,7 @@ use netlink_packet_route::neighbour::{
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType,
 };
+use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use netsonde_core::probe::routing::Prefix;
@@ -452,6 +453,55 @@ pub(super) fn family(is_ipv4: bool) -> AddressFamily {
     } else {
         AddressFamily::Inet6
     }
+}
+
+/// A queueing discipline of an interface.
+pub struct Queue<'a> {
+    /// Index of the interface.
+    pub ifindex: u32,
+    /// Its kind.
+    pub kind: &'a str,
+    /// Upper half of its handle, which tc(8) prints.
+    pub handle: u32,
+    /// Packets that it has dropped.
+    pub drops: u64,
+    /// Packets that wait in it.
+    pub waiting: u64,
+}
+
+/// Calls `each` for every queueing discipline.
+///
+/// # Errors
+/// The error of the kernel, or `TimedOut`.
+pub fn queues(netlink: &mut Netlink, mut each: impl FnMut(Queue<'_>)) -> io::Result<()> {
+    let dump = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
+    netlink.ask(dump, NLM_F_DUMP, |answer| {
+        let RouteNetlinkMessage::NewQueueDiscipline(message) = answer else {
+            return;
+        };
+        let mut kind = "?";
+        let (mut drops, mut waiting) = (0, 0);
+        for attribute in &message.attributes {
+            match attribute {
+                TcAttribute::Kind(name) => kind = name,
+                TcAttribute::Stats2(all) => {
+                    for stats in all {
+                        if let TcStats2::Queue(figures) = stats {
+                            (drops, waiting) = (figures.drops.into(), figures.qlen.into());
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        each(Queue {
+            ifindex: message.header.index as u32,
+            kind,
+            handle: u32::from(message.header.handle) >> 16,
+            drops,
+            waiting,
+        });
+    })
 }
 
 /// How an exchange ended.

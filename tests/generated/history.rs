@@ -45,6 +45,14 @@ pub fn netsonde_historian_8() -> String {
          If the disk is full, read-only, slow or gone, probes wait in memory, up to 1,000,000 of them, and are \
          written when it is back; `netsonde status' says so.",
     );
+    page.head("COUNTERS");
+    page.text(
+        "Counters of this host's interfaces, and of packets that it drops in any layer, are kept by the minute as far \
+         as they moved, within 64 MiB: more than a year of six busy interfaces. A minute has at most 1,024 counters, \
+         drops first; how many more there were is kept. `netsonde drops --since' and `netsonde interfaces --since' \
+         show them. With the first lost probe of an outage netsonded is asked for the way to the target, and for the \
+         drop counters that moved since the second before; `netsonde outages' shows both.",
+    );
     page.head("NAMES");
     page.text(
         "The unit has no network, so names are resolved by what answers on a Unix socket: \
@@ -78,7 +86,7 @@ pub fn netsonde_historian_8() -> String {
     page.item("/run/netsonde/history.sock", "Socket.");
     page.item(
         "/var/lib/netsonde-historian",
-        "Probes, outages and events. Mode 0700.",
+        "Probes, outages, events and counters. Mode 0700.",
     );
     page.head("BUGS");
     page.text(

@@ -134,6 +134,7 @@ fn examples_that_no_test_runs() {
         [
             "netsonde outages 1 -w outage-1.pcapng",
             "sudo netsonde drops --reasons",
+            "netsonde drops --since 'yesterday 22:00' --step 10m",
             "netsonde demo",
         ]
     );

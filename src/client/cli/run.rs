@@ -12,8 +12,8 @@ use super::check::check;
 use super::tcpdump;
 use super::usage::Typed;
 use crate::client::commands::{
-    capture, demo, doctor, drops, events, families, history, interfaces, keep, mcast, monitor,
-    neighbors, outages, ping, sockets, status, talkers, watch,
+    capture, counters, demo, doctor, drops, events, families, history, interfaces, keep, mcast,
+    monitor, neighbors, outages, ping, sockets, status, talkers, watch,
 };
 use crate::client::failure::Failure;
 use crate::client::guard;
@@ -154,7 +154,13 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
             let history = service.historian();
             status::status(global, service.if_running(), &history)
         }
-        Command::Interfaces { names } => interfaces::interfaces(global, service.required()?, names),
+        Command::Interfaces(args) if args.past.since.is_some() => {
+            let historian = service.historian_required(false)?;
+            counters::interfaces(global, &historian, &args.past, &args.names)
+        }
+        Command::Interfaces(args) => {
+            interfaces::interfaces(global, service.required()?, &args.names)
+        }
         Command::Watch(args) if args.packets.read.is_some() => {
             watch::watch(global, service.if_running(), args)
         }
@@ -184,6 +190,9 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
             let mut args = args.clone();
             args.read_disk(service.historian());
             mcast::run(global, service.if_running(), &args)
+        }
+        Command::Drops(args) if args.past.since.is_some() => {
+            counters::drops(global, &service.historian_required(false)?, &args.past)
         }
         Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::client::cli::args::{Global, Outages as Args};
+use crate::client::commands::counters::{drop_lines, hidden_line};
 use crate::client::failure::Failure;
 use crate::client::historian;
 use crate::client::output::{json, no_match, note, show};
@@ -14,7 +15,8 @@ use crate::client::screen;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::history::{
-    Affected, Outage, OutageCall, OutageReply, OutagesCall, OutagesReply, PacketsCall, Recurrence,
+    Affected, Outage, OutageCall, OutageReply, OutagesCall, OutagesReply, PacketsCall, PathState,
+    Recurrence,
 };
 use netsonde_core::text::counted;
 
@@ -205,7 +207,8 @@ fn whole(outage: &Outage, style: Style, verbose: bool) -> String {
     fact("packets", packets(outage));
     for part in [
         affected_text(outage, style, verbose),
-        counters_text(outage, style),
+        paths_text(outage, style),
+        counters_text(outage, style, verbose),
         events_text(outage, style),
     ] {
         if !part.is_empty() {
@@ -309,16 +312,115 @@ fn affected_text(outage: &Outage, style: Style, verbose: bool) -> String {
     text
 }
 
-fn counters_text(outage: &Outage, style: Style) -> String {
-    let all = outage.counters.as_deref().unwrap_or_default();
-    if all.is_empty() {
-        return String::new();
+/// The ways to targets about the begin: what they were before, then what changed.
+fn paths_text(outage: &Outage, style: Style) -> String {
+    let all = outage.paths.as_deref().unwrap_or_default();
+    let mut lines = Vec::new();
+    for path in all {
+        lines.push(style.bold(&format!("WAY TO {}", path.target)));
+        let states = [
+            ("before", &path.before),
+            ("at the begin", &path.begin),
+            ("after", &path.after),
+        ];
+        let mut last = None;
+        for (name, state) in states {
+            let Some(state) = state else {
+                continue;
+            };
+            let words = way(state);
+            let at = local_time(&state.time);
+            let shown = match last.as_ref() == Some(&words) {
+                true => "the same",
+                false => &words,
+            };
+            lines.push(format!("{name:<12} {at}  {shown}"));
+            last = Some(words);
+        }
+        let interface = [&path.before, &path.begin].into_iter().flatten();
+        let interface = interface
+            .filter_map(|state| state.interface.as_ref())
+            .next();
+        if let Some(interface) = interface {
+            let links = [
+                ("before", &path.link_before),
+                ("at the begin", &path.link_begin),
+                ("after", &path.link_after),
+            ];
+            let links: Vec<(&str, &String)> = (links.into_iter())
+                .filter_map(|(when, link)| Some((when, link.as_ref()?)))
+                .collect();
+            if links.iter().any(|(_, link)| *link != links[0].1) {
+                let words = links.iter().map(|(when, link)| format!("{link} {when}"));
+                let words = words.collect::<Vec<String>>().join(", ");
+                lines.push(format!("link         {interface} {words}"));
+            }
+        }
+        if last.is_none() {
+            lines.push("not known: netsonded did not answer".into());
+        }
     }
-    let mut lines = vec![style.bold("COUNTERS THAT INCREASED")];
-    lines.extend(
-        all.iter()
-            .map(|one| format!("{} +{}: {}", one.name, one.by, one.words)),
+    lines.join("\n")
+}
+
+/// A way in words, as ip-route(8) has it.
+fn way(state: &PathState) -> String {
+    if let Some(error) = &state.error {
+        return error.clone();
+    }
+    let mut words = Vec::new();
+    let kind = state.kind.as_deref().filter(|kind| *kind != "unicast");
+    let destination = state.destination.as_deref();
+    words.extend(kind.or(destination).map(str::to_owned));
+    words.extend(
+        state
+            .gateway
+            .as_ref()
+            .map(|gateway| format!("via {gateway}")),
     );
+    words.extend(state.interface.as_ref().map(|name| format!("dev {name}")));
+    let table = state.table.as_deref();
+    let table = table.filter(|table| !matches!(*table, "main" | "local"));
+    words.extend(table.map(|table| format!("table {table}")));
+    words.extend(state.mtu.map(|mtu| format!("mtu {mtu}")));
+    let mut parts = vec![words.join(" ")];
+    if let (Some(hop), Some(neighbor)) = (&state.next_hop, &state.neighbor) {
+        let mac = state.mac.as_ref();
+        let mac = mac.map_or(String::new(), |mac| format!(" at {mac}"));
+        parts.push(match &neighbor[..] {
+            "none" => format!("{hop} has no neighbor entry"),
+            state => format!("neighbor {hop} {state}{mac}"),
+        });
+    }
+    if let (Some(name), Some(link)) = (&state.interface, &state.link) {
+        parts.push(format!("{name} {link}"));
+    }
+    parts.join("; ")
+}
+
+fn counters_text(outage: &Outage, style: Style, verbose: bool) -> String {
+    let Some(all) = &outage.counters else {
+        return String::new();
+    };
+    let times = outage
+        .counters_from
+        .as_ref()
+        .zip(outage.counters_to.as_ref());
+    let times = times.map_or(String::new(), |(from, to)| {
+        format!(" from {} to {}", local_time(from), local_time(to))
+    });
+    let mut lines = vec![style.bold(&format!("COUNTERS OF DROPS{times}"))];
+    let (shown, hidden): (Vec<_>, Vec<_>) = all.iter().partition(|one| verbose || !one.harmless);
+    if shown.is_empty() {
+        lines.push("none increased that shows an unexpected drop".into());
+    }
+    lines.extend(shown.into_iter().map(|one| {
+        let what = (&one.layer[..], &one.name[..], &one.subject[..]);
+        drop_lines(style, one.by, what, &one.words)
+    }));
+    if !hidden.is_empty() {
+        lines.push(hidden_line(style, hidden.len()));
+    }
     lines.join("\n")
 }
 

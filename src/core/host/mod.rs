@@ -6,6 +6,7 @@
 //! | `attributes` | attributes of netlink messages |
 //! | `counters` | snmp, netstat, snmp6: counters with the names of nstat(8) |
 //! | `drops` | meaning of drop counters and drop reasons |
+//! | `link_stats` | counters of an interface, from netlink |
 //! | `membership` | igmp, igmp6, mcfilter, mcfilter6: groups and source filters |
 //! | `socket` | tcp, udp, raw, icmp and their IPv6 counterparts: sockets with addresses, queues and drops |
 //! | `route` | route, ipv6_route: networks on a link, and gateways |
@@ -14,6 +15,7 @@
 pub mod attributes;
 pub mod counters;
 pub mod drops;
+pub mod link_stats;
 pub mod membership;
 pub mod mroute;
 pub mod route;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::capture::Content;
+use super::inventory::Path;
 
 /// A monitor as it is configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -209,21 +210,174 @@ pub struct Outage {
     /// Events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<Vec<Event>>,
-    /// Counters of this host that moved.
+    /// The ways to some of its targets about the begin.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<PathChange>>,
+    /// Drop counters of this host that moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Vec<Counter>>,
+    /// From when on they moved: the last second before the first lost probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters_from: Option<String>,
+    /// Until when: 31 s after it, or when they were last read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub counters_to: Option<String>,
 }
 
-/// A counter that moved.
+/// A counter of this host that moved.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counter {
-    /// Name of the monitor.
+    /// Layer that drops the packets.
+    pub layer: String,
+    /// What it belongs to.
+    pub subject: String,
+    /// Name.
     pub name: String,
-    /// By how much.
+    /// By how much it moved.
     pub by: u64,
-    /// What was seen, in words.
+    /// What it means; empty for one of traffic.
     pub words: String,
+    /// Whether it moves on any network.
+    pub harmless: bool,
+}
+
+/// The way to a target at a time.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PathState {
+    /// Time.
+    pub time: String,
+    /// Name of the outgoing interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Type of the route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Destinations of the entry in the routing table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Name or number of the routing table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// MTU of the route or the path, in bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Why there is no route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The next hop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<String>,
+    /// State of its entry in the neighbor table, or `none`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub neighbor: Option<String>,
+    /// Its MAC address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// State of the interface: `up`, or what is wrong in words that follow its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+}
+
+impl PathState {
+    /// Returns the way as netsonded reported it at a time.
+    pub fn new(time: &str, path: Path) -> PathState {
+        PathState {
+            time: time.into(),
+            interface: path.interface,
+            gateway: path.gateway,
+            kind: path.kind,
+            destination: path.destination,
+            table: path.table,
+            mtu: path.mtu,
+            error: path.error,
+            next_hop: path.next_hop,
+            neighbor: path.neighbor,
+            mac: path.mac,
+            link: path.link,
+        }
+    }
+}
+
+/// The way to a target about the begin of an outage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PathChange {
+    /// Address of the target.
+    pub target: String,
+    /// The last time that it was looked at before the first lost probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<PathState>,
+    /// When the probe was known to be lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub begin: Option<PathState>,
+    /// 31 s after it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<PathState>,
+    /// State of the interface that the way had before, in the last second before the first lost probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_before: Option<String>,
+    /// State of that interface when the probe was known to be lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_begin: Option<String>,
+    /// State of that interface 31 s after it was sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link_after: Option<String>,
+}
+
+/// What the counters of this host counted in a step.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CounterPoint {
+    /// Begin of the step.
+    pub time: String,
+    /// Length of the step.
+    pub step_ns: u64,
+    /// Time of it that was measured.
+    pub measured_ns: u64,
+    /// Counters that moved.
+    pub counters: Vec<Counter>,
+    /// Subjects whose counters began within the step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<Vec<String>>,
+    /// Number of counters that moved and were not kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<u64>,
+}
+
+/// Parameters of `Counters`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CountersCall {
+    /// Only since this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_ns: Option<u64>,
+    /// Only until this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until_ns: Option<u64>,
+    /// Length of a step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_ns: Option<u64>,
+    /// Name of an interface.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Whether counters of traffic are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drops: Option<bool>,
+}
+
+/// Reply of `Counters`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct CountersReply {
+    /// Steps, oldest first.
+    pub points: Vec<CounterPoint>,
+    /// Number of older steps that are not listed.
+    pub left_out: u64,
 }
 
 /// A logged event.

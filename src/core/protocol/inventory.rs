@@ -1,5 +1,7 @@
 //! PURE. Parameters and replies of `io.netsonde.Inventory`. The `.varlink` file describes the values in full.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 /// Parameters of `Talkers`.
@@ -409,4 +411,115 @@ pub struct Neighbors {
     /// Virtual routers by interface, protocol and number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_routers: Option<Vec<VirtualRouter>>,
+}
+
+/// An interface with its counters.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InterfaceCounters {
+    /// Name.
+    pub interface: String,
+    /// Identity over renames.
+    pub identity: u64,
+    /// Why no packet can cross it, in words that follow its name; `None` if packets can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// Counters that are not 0, by name.
+    pub counters: BTreeMap<String, u64>,
+    /// Packets dropped by its queueing disciplines, by kind and handle; without those that are 0.
+    pub queue_drops: BTreeMap<String, u64>,
+}
+
+/// A counter of the whole host.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct HostCounter {
+    /// Layer that drops the packets.
+    pub layer: String,
+    /// What it belongs to.
+    pub subject: String,
+    /// Name.
+    pub name: String,
+    /// Value.
+    pub value: u64,
+}
+
+/// Reply of `Counters`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Time of the reply.
+    pub time: String,
+    /// Interfaces.
+    pub interfaces: Vec<InterfaceCounters>,
+    /// Counters of the host that are not 0.
+    pub host: Vec<HostCounter>,
+    /// Number of interfaces that are not listed.
+    pub left_out: u64,
+}
+
+/// Parameters of `Paths`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PathsCall {
+    /// Addresses, at most [`MAX_PATHS`]; with `%INTERFACE` if they have a scope.
+    pub targets: Vec<String>,
+    /// Name of the interface that is demanded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// Source address that is demanded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Type of service or traffic class.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tos: Option<u8>,
+}
+
+/// Maximum number of addresses in a call of `Paths`: three questions to the kernel each, about 2 ms of the engine.
+pub const MAX_PATHS: usize = 64;
+
+/// The way of a packet to an address, as the kernel decides it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Path {
+    /// The address.
+    pub target: String,
+    /// Name of the outgoing interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+    /// The gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// Type of the route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Destinations of the entry in the routing table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destination: Option<String>,
+    /// Name or number of the routing table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<String>,
+    /// MTU of the route or the path, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mtu: Option<u32>,
+    /// Why there is no route.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The next hop.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_hop: Option<String>,
+    /// State of its entry in the neighbor table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub neighbor: Option<String>,
+    /// Its MAC address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// State of the interface.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+}
+
+/// Reply of `Paths`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Paths {
+    /// Time of the reply.
+    pub time: String,
+    /// The ways, in the order of the addresses.
+    pub paths: Vec<Path>,
 }

@@ -156,6 +156,11 @@ impl Interfaces {
             .map(|(at, slot)| (at as u16, slot))
     }
 
+    /// Returns the slot of this number.
+    pub fn at(&self, slot: u16) -> Option<&InterfaceSlot> {
+        self.slots.get(usize::from(slot))
+    }
+
     /// Returns the slot if it still has this generation.
     pub fn get(&self, slot: u16, generation: u16) -> Option<&InterfaceSlot> {
         self.slots

@@ -11,16 +11,21 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use netsonde_core::protocol::capture::Selection;
-use netsonde_core::protocol::history::{Evidence, Limit, Part};
+use netsonde_core::protocol::history::{Evidence, Limit, Part, PathChange, PathState};
+use netsonde_core::protocol::inventory::PathsCall;
 use netsonde_core::protocol::time;
 use netsonde_core::recorder::Store;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use netsonde_history::counters::Minute;
+
 use super::fetch::fetch;
-use super::shelf::{Entry, KeepError, Shelf, in_words, lock, state_of};
+use super::shelf::{Entry, KeepError, Shelf, Surroundings, in_words, lock, state_of};
 use super::{Problem, Shared};
+use crate::historian::second::{self, Second};
 use crate::linux::wall_ns;
+use crate::varlink::client::{Connection, Error};
 
 /// Time before and after the begin of an outage.
 const AROUND_NS: u64 = 30_000_000_000;
@@ -37,6 +42,8 @@ const PINS_A_MINUTE: usize = 20;
 const JOBS: usize = 64;
 /// Hosts whose packets of the store bulk are evidence: those of one outage's target.
 const HOSTS: usize = 16;
+/// Targets of one evidence whose ways are looked at: those of different monitors and routers, with luck.
+const WAYS: usize = 8;
 
 /// Evidence to be collected.
 struct Job {
@@ -46,6 +53,24 @@ struct Job {
     due: Instant,
     /// What the first half found; `None` before it.
     first: Option<Half>,
+}
+
+/// The way to a target that is suspected.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// How netsonded is asked for it.
+    pub call: PathsCall,
+    /// The target, and what is known of its way.
+    pub change: PathChange,
+    /// Whether netsonded was asked at the begin.
+    pub is_asked: bool,
+}
+
+/// What is known of the host about the begin of an outage, until its evidence is complete.
+#[derive(Default)]
+struct About {
+    before: Option<Arc<Second>>,
+    ways: Vec<Way>,
 }
 
 /// What one half found, by the two captures that it consists of.
@@ -63,6 +88,8 @@ struct Jobs {
     refused: u64,
     too_long: u64,
     evicted: u64,
+    /// By the number of the evidence.
+    about: BTreeMap<u64, About>,
     /// The outage whose evidence is being fetched, and its begin.
     current: Option<(u64, u64)>,
     is_ending: bool,
@@ -125,8 +152,15 @@ impl Evidences {
     }
 
     /// Begins to collect the evidence of an outage with a number, which began at a time. Packets of the store bulk are
-    /// included if they are from or to one of the hosts. Returns at once; false if the limit is reached.
-    pub fn pin(&self, id: u64, begin_ns: u64, hosts: &[IpAddr]) -> bool {
+    /// included if they are from or to one of the hosts. `before`: the host in the last second before. Returns at once;
+    /// false if the limit is reached.
+    pub fn pin(
+        &self,
+        id: u64,
+        begin_ns: u64,
+        hosts: &[IpAddr],
+        before: Option<Arc<Second>>,
+    ) -> bool {
         let mut jobs = lock(&self.collector.jobs);
         let now = Instant::now();
         while jobs
@@ -142,6 +176,8 @@ impl Evidences {
         }
         jobs.pinned.push_back(now);
         jobs.waiting.retain(|job| job.id != id);
+        let ways = Vec::new();
+        jobs.about.insert(id, About { before, ways });
         jobs.waiting.push(Job {
             id,
             begin_ns,
@@ -154,10 +190,28 @@ impl Evidences {
         true
     }
 
+    /// Looks at the way to a target, too, while the evidence is being collected.
+    pub fn add_way(&self, id: u64, way: Way) {
+        let mut jobs = lock(&self.collector.jobs);
+        let about = jobs.about.get_mut(&id);
+        if let Some(about) = about.filter(|about| about.ways.len() < WAYS) {
+            about.ways.push(way);
+            let _ = self.collector.wake.write(1);
+        }
+    }
+
+    /// Returns what the host was like about the begin of an outage.
+    pub fn surroundings(&self, id: u64) -> Surroundings {
+        let shelf = lock(&self.collector.shelf);
+        let found = shelf.entries.get(&id);
+        found.map_or_else(Surroundings::default, |entry| entry.surroundings.clone())
+    }
+
     /// Forgets the evidence: there was no outage.
     pub fn unpin(&self, id: u64) {
         let mut jobs = lock(&self.collector.jobs);
         jobs.waiting.retain(|job| job.id != id);
+        jobs.about.remove(&id);
         // The thread removes what it is fetching.
         jobs.current = jobs.current.filter(|current| current.0 != id);
         drop(jobs);
@@ -238,9 +292,28 @@ impl Evidences {
     }
 }
 
+/// Asks for the way to one target.
+fn state_of_way(connection: &mut Connection, call: &PathsCall) -> Result<PathState, Error> {
+    let found = second::look(connection, call)?;
+    let path = found.paths.into_iter().next().unwrap_or_default();
+    Ok(PathState::new(&time(wall_ns()), path))
+}
+
+/// The interface that a way had, which the way after the begin may not name.
+fn interface_of(change: &PathChange) -> Option<&String> {
+    let known = change.before.as_ref().or(change.begin.as_ref());
+    known.and_then(|way| way.interface.as_ref())
+}
+
+/// The state of an interface.
+fn link_of(links: &BTreeMap<String, String>, name: &str) -> String {
+    links.get(name).map_or("is gone", String::as_str).into()
+}
+
 impl Collector {
     fn run(&self, stop: &OwnedFd) {
         loop {
+            self.look_at_new_ways();
             let (job, wait_ms) = {
                 let mut jobs = lock(&self.jobs);
                 if jobs.is_ending {
@@ -278,13 +351,87 @@ impl Collector {
                 problem.map(|words| format!("the evidence of outage {id} is missing: {words}"));
             self.shared.problem(Problem::Evidence, problem);
             let mut jobs = lock(&self.jobs);
-            if jobs.current.take().is_none() {
-                drop(jobs);
+            let is_wanted = jobs.current.take().is_some();
+            match next {
+                Ok(Some(job)) if is_wanted => jobs.waiting.push(job),
+                _ => {
+                    jobs.about.remove(&id);
+                }
+            }
+            drop(jobs);
+            if !is_wanted {
                 lock(&self.shelf).remove(id);
-            } else if let Ok(Some(job)) = next {
-                jobs.waiting.push(job);
             }
         }
+    }
+
+    /// Asks for ways that were not asked for yet: at once, since the kernel's state changes.
+    fn look_at_new_ways(&self) {
+        let new = {
+            let mut jobs = lock(&self.jobs);
+            let all = jobs.about.iter_mut();
+            let all = all.flat_map(|(id, about)| about.ways.iter_mut().map(move |way| (id, way)));
+            let new = all.filter(|(_, way)| !way.is_asked).map(|(id, way)| {
+                way.is_asked = true;
+                (*id, way.call.clone())
+            });
+            new.collect::<Vec<(u64, PathsCall)>>()
+        };
+        if new.is_empty() {
+            return;
+        }
+        // Without an answer the evidence has no ways at its begin; fetching the packets reports why.
+        let Ok(mut connection) = Connection::open(&self.shared.socket) else {
+            return;
+        };
+        let links = second::count(&mut connection).map(|now| now.links);
+        for (id, call) in new {
+            let Ok(state) = state_of_way(&mut connection, &call) else {
+                return;
+            };
+            let mut jobs = lock(&self.jobs);
+            let ways = jobs.about.get_mut(&id).map(|about| &mut about.ways);
+            for way in ways.into_iter().flatten().filter(|way| way.call == call) {
+                let change = &mut way.change;
+                change.begin.get_or_insert_with(|| state.clone());
+                if let (Ok(links), Some(name)) = (&links, interface_of(change)) {
+                    change.link_begin = Some(link_of(links, name));
+                }
+            }
+        }
+    }
+
+    /// Returns the host about the begin of an outage, as far as it is known: with the counters until now, and after the
+    /// last half with the ways and links after it. What netsonded does not answer is left out.
+    fn surroundings(&self, id: u64, is_last: bool) -> Surroundings {
+        let (before, mut ways) = {
+            let jobs = lock(&self.jobs);
+            let about = jobs.about.get(&id);
+            let about = about.map(|about| (about.before.clone(), about.ways.clone()));
+            about.unwrap_or_default()
+        };
+        let mut found = Surroundings::default();
+        let asked = Connection::open(&self.shared.socket).and_then(|mut connection| {
+            let now = second::count(&mut connection)?;
+            for way in ways.iter_mut().filter(|_| is_last) {
+                way.change.after = Some(state_of_way(&mut connection, &way.call)?);
+                if let Some(name) = interface_of(&way.change).cloned() {
+                    way.change.link_after = Some(link_of(&now.links, &name));
+                    let links = before.as_ref().map(|before| &before.links);
+                    way.change.link_before = links.map(|links| link_of(links, &name));
+                }
+            }
+            Ok(now)
+        });
+        if let (Ok(now), Some(before)) = (asked, before) {
+            let mut moved = Minute::default();
+            now.reading.drops().add_since(&before.reading, &mut moved);
+            found.counters = second::rows(&moved);
+            let times = (before.reading.time_ns, now.reading.time_ns);
+            found.counted = Some((time(times.0), time(times.1)));
+        }
+        found.paths = ways.into_iter().map(|way| way.change).collect();
+        found
     }
 
     /// Fetches a half. Returns the job for the other one.
@@ -306,6 +453,7 @@ impl Collector {
                 },
             }
         };
+        entry.surroundings = self.surroundings(job.id, !is_first);
         let mut file = lock(&self.shelf).begin(job.id)?;
         if !is_first {
             let path = lock(&self.shelf).path(job.id, "pcapng");

@@ -96,6 +96,7 @@ impl Keeps {
                 to_ns,
                 state,
                 words,
+                ..Entry::default()
             };
             shelf.add(Some(file), entry.clone())?;
             Ok(entry)

@@ -45,7 +45,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::linux::{reason, wall_ns};
 use crate::varlink::server::user::User;
 use batch::Batch;
-pub use evidence::Evidences;
+pub use evidence::{Evidences, Way};
 use export::Wanted;
 pub use kept::Keeps;
 use rooms::{RoomState, Rooms};

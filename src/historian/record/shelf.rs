@@ -8,7 +8,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use netsonde_core::protocol::history::{Evidence, Kept, Part};
+use netsonde_core::protocol::history::{Counter, Evidence, Kept, Part, PathChange};
 use netsonde_core::protocol::time;
 use netsonde_core::recorder::Store;
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,26 @@ pub(super) struct Entry {
     pub to_ns: u64,
     pub state: String,
     pub words: Option<String>,
+    #[serde(skip_serializing_if = "Surroundings::is_empty")]
+    pub surroundings: Surroundings,
+}
+
+/// What netsonded's host was like about the begin of an outage.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Surroundings {
+    /// Ways to some of its targets.
+    pub paths: Vec<PathChange>,
+    /// Drop counters that moved.
+    pub counters: Vec<Counter>,
+    /// From when to when, as the protocol has times.
+    pub counted: Option<(String, String)>,
+}
+
+impl Surroundings {
+    fn is_empty(&self) -> bool {
+        *self == Surroundings::default()
+    }
 }
 
 impl Entry {

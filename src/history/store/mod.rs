@@ -43,6 +43,8 @@ pub struct Options {
     pub keep_ns: [u64; 4],
     /// Length of the journal in bytes at which it is closed before the hour ends.
     pub journal_bytes: u64,
+    /// Time in nanoseconds after which a file of [`crate::packets`] is closed, counted from 1970.
+    pub file_ns: u64,
     /// Maximum number of entries in memory, about 4 bytes each: the running hour, and what a disk that fails
     /// keeps from being stored. Further entries are refused, counted, and declared as a gap.
     pub open_entries: usize,
@@ -59,6 +61,7 @@ impl Default for Options {
             budget_bytes: 1 << 30,
             keep_ns: [7 * DAY_NS, 7 * DAY_NS, 76 * DAY_NS, 640 * DAY_NS],
             journal_bytes: 8 << 20,
+            file_ns: HOUR_NS,
             open_entries: 4_000_000,
             boot_id: [0; 16],
             seed: 0,

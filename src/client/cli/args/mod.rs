@@ -27,7 +27,7 @@ use crate::client::render::style::{Color, Style};
 use crate::linux::option::terminal_columns;
 pub use demo::{DemoArgs, DemoScene};
 pub use doctor::DoctorArgs;
-pub use drops::Drops;
+pub use drops::{Drops, InterfacesArgs, Since};
 pub use events::EventsArgs;
 pub use families::Families;
 pub use history::{Fragments, HistoryArgs, KeepArgs, KeptArgs, Monitor, MonitorAdd, Outages};
@@ -113,11 +113,7 @@ pub enum Command {
     /// Show what the service records and everything it had to drop.
     Status,
     /// Show interfaces with addresses, memberships and recording state.
-    Interfaces {
-        /// Show only these interfaces.
-        #[arg(value_name = "INTERFACE")]
-        names: Vec<String>,
-    },
+    Interfaces(InterfacesArgs),
     /// Print packets, live, from the past or from a file.
     Watch(Watch),
     /// Write packets to a pcapng file for Wireshark.

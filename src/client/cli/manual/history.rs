@@ -9,7 +9,7 @@ const NEEDS_PACKETS: Run =
 const WINDOW_KEYS: &[&str] = &["sent", "received", "loss_percent", "wire_rtt_p99_ns?"];
 
 /// What follows `--since` in every page.
-const TIMES: Section = Section {
+pub(super) const TIMES: Section = Section {
     title: "TIMES",
     text: "",
     items: &[
@@ -26,6 +26,29 @@ const TIMES: Section = Section {
         ("2026-11-28T14:00:00Z", "RFC 3339, with a zone."),
     ],
     after: "",
+};
+
+/// Steps of counters, in the pages of other commands, too.
+pub(super) const COUNTER_POINTS: Keys = Keys {
+    at: "points[]",
+    keys: &[
+        "time",
+        "step_ns",
+        "measured_ns",
+        "counters",
+        "started?",
+        "left_out?",
+    ],
+    text: "With --since: a step, of which measured_ns were measured; a time without one was not measured. What is not \
+           in counters did not move. started names what began to count in the step, left_out is the number of counters \
+           that were not kept because too many moved.",
+};
+/// Counters of a step.
+pub(super) const COUNTERS: Keys = Keys {
+    at: "points[].counters[]",
+    keys: &["layer", "subject", "name", "by", "words", "harmless"],
+    text: "by is the increase, words the meaning of a counter of drops, empty for one of traffic; harmless marks those \
+           that move on any network.",
 };
 
 /// monitor and its commands, outages, history, keep, kept.
@@ -275,11 +298,17 @@ pub(super) const PAGES: &[Page] = &[
                       seen, such as a gateway that does not answer ARP, have one outage. What was not measured is no \
                       outage.\n\n\
                       With the number of an outage it shows all of that one: begin and end, fates of the probes, what \
-                      was seen of the first lost probe of each target, counters that increased, events, recurrence and \
-                      load if there is something to say, and where the packets are. -w writes these; without the tier \
-                      payload only with --headers.",
+                      was seen of the first lost probe of each target, the way to the target, drop counters of this host \
+                      that increased, events, recurrence and load if there is something to say, and where the packets \
+                      are. -w writes these; without the tier payload only with --headers.",
         sections: &[TIMES],
-        output: "In the list, a duration after > lasts. PACKETS is the number of packets that were kept as evidence.",
+        output: "In the list, a duration after > lasts. PACKETS is the number of packets that were kept as evidence.\n\n\
+                 The way to a target is what the kernel decides: route, neighbor entry of the next hop as in \
+                 ip-neighbour(8), and state of the link. It is shown as it was when last looked at before the first lost \
+                 probe (each target is looked at once a minute), when that probe was known to be lost, and 31 s after it was \
+                 sent. Targets that are lost within 15 s of each other share this evidence, of up to eight ways.\n\n\
+                 The counters are those of netsonde-drops(1) that moved from the last second before the first lost probe \
+                 to 31 s after it. They are of the whole host, and need not be about this target.",
         columns: &[
             ("ID", "Number of the outage."),
             ("BEGIN", "Send time of the first lost probe."),

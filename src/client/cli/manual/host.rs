@@ -1,5 +1,6 @@
 //! SHELL. Manual pages of the commands that query this host's kernel, and of the doctor.
 
+use super::history::{COUNTER_POINTS, COUNTERS, TIMES};
 use super::{EVIDENCE_KEYS, Example, FINDING_KEYS, Json, Keys, Page, Run, Section, example};
 
 /// families, sockets, drops, doctor, explain.
@@ -356,16 +357,37 @@ pub(super) const PAGES: &[Page] = &[
                       are shown with -v only. Needs no service, and no privilege except for --reasons.\n\n\
                       --reasons counts the kernel's own reasons from the tracepoint skb:kfree_skb, in all \
                       network namespaces of this machine. Linux 6.18 counts drops in interrupts of an idle CPU \
-                      without writing their reasons; these are reported as a number without a reason.",
+                      without writing their reasons; these are reported as a number without a reason.\n\n\
+                      With --since it shows the past instead, from netsonde-historian(8), which keeps for each minute of \
+                      about a year the counters that moved.",
+        sections: &[TIMES],
         output: "A line has the count, the layer (such as device, queue, backlog, ip, udp, tcp, socket), the \
                  counter as nstat(8) or ip(8) print it, and the subject: an interface, a socket with its \
                  process, or this namespace. The line below explains the counter. With --reasons, count, \
-                 protocol, reason, and the kernel function follow.",
+                 protocol, reason, and the kernel function follow.\n\n\
+                 With --since a line has a minute or a longer step, with the sum of the drops that are unexpected, and the \
+                 counters that moved. Below there are the sums over all of them. A time that was not measured, because \
+                 a service did not run or the host was suspended, has a line that says so. Counters that \
+                 began within a step, since their interface is new or its driver was loaded again, are named: what they \
+                 counted before is not part of it.",
+        columns: &[
+            ("TIME", "With --since: begin of the step."),
+            ("DROPS", "Drops that are unexpected."),
+            ("COUNTERS", "Counters that moved, and by how much."),
+        ],
         json: Json::Own(&[
             Keys {
                 at: "",
-                keys: &["drops", "duration_ns?", "reasons?", "reasons_lost?"],
-                text: "reasons_lost counts drops whose reason is unknown.",
+                keys: &[
+                    "drops?",
+                    "duration_ns?",
+                    "reasons?",
+                    "reasons_lost?",
+                    "points?",
+                    "left_out?",
+                ],
+                text: "reasons_lost counts drops whose reason is unknown. With --since there are points and left_out \
+                       only, the number of older steps that are not listed.",
             },
             Keys {
                 at: "drops[]",
@@ -387,13 +409,18 @@ pub(super) const PAGES: &[Page] = &[
                 ],
                 text: "place is the kernel function that dropped the packets.",
             },
+            COUNTER_POINTS,
+            COUNTERS,
         ]),
         exit: &[
             (
                 "0",
                 "No counter of a real loss increased, or --total was given.",
             ),
-            ("1", "Packets were dropped."),
+            (
+                "1",
+                "Packets were dropped, or with --since nothing was measured.",
+            ),
         ],
         examples: &[
             example("Watch for five seconds.", "netsonde drops"),
@@ -412,9 +439,15 @@ pub(super) const PAGES: &[Page] = &[
                 "Print the same for a script.",
                 "netsonde --json drops --total",
             ),
+            Example {
+                purpose: "Show whether drops rose in the last night.",
+                commands: "netsonde drops --since 'yesterday 22:00' --step 10m",
+                run: Run::Not(
+                    "whether something is dropped is up to the host; tests/manual.rs shows its table",
+                ),
+            },
         ],
-        see_also: "netsonde-sockets(1), netsonde-doctor(1), nstat(8), ip-link(8), tc(8)",
-        ..Page::EMPTY
+        see_also: "netsonde-sockets(1), netsonde-doctor(1), netsonde-historian(8), nstat(8), ip-link(8), tc(8)",
     },
     Page {
         command: "doctor",

@@ -1,5 +1,6 @@
 //! SHELL. Manual pages of the commands about the service itself and the command line.
 
+use super::history::{COUNTER_POINTS, COUNTERS, TIMES};
 use super::{Example, Json, Keys, Page, Run, example};
 
 /// What the historian adds to the status.
@@ -120,21 +121,55 @@ pub(super) const PAGES: &[Page] = &[
     Page {
         command: "interfaces",
         description: "Lists the interfaces that netsonded(8) sees: link, addresses, flags, MTU, multicast \
-                      memberships, and whether the interface is recorded and why.",
+                      memberships, and whether the interface is recorded and why.\n\n\
+                      With --since it shows what the interfaces counted in the past instead, from netsonde-historian(8), \
+                      which keeps for each minute of about a year the counters that moved.",
+        sections: &[TIMES],
         output: "Each interface begins with its index, name, state (up, up but not operational yet, no carrier, or down), MTU, master and \
                  flags. One line follows per fact: link type and MAC address; each address; each multicast \
                  group of which the kernel is a member, with the number of users, and whether netsonde is one \
                  of them; promiscuous and all-multicast counts if they are not zero; recorded or not, and the \
                  reason; packets and bytes recorded. The last line compares ICMP, ICMPv6 and IGMP messages on \
-                 the wire with those that the host's IP layer passed to the listeners.",
+                 the wire with those that the host's IP layer passed to the listeners.\n\n\
+                 With --since a line has an interface and a minute or a longer step in which something moved. A time that \
+                 was not measured has a line that says so. An interface that is new, or whose driver was \
+                 loaded again, is named as one whose counters began: what it had counted before is not part of the step.",
+        columns: &[
+            ("TIME", "With --since: begin of the step."),
+            ("INTERFACE", "Name, as it was then."),
+            ("RX PACKETS", "Packets received, as the kernel counts them."),
+            ("RX BYTES", "Their bytes."),
+            ("TX PACKETS", "Packets sent."),
+            ("TX BYTES", "Their bytes."),
+            (
+                "DROPS",
+                "Errors and drops of the interface and its queue that are unexpected.",
+            ),
+            (
+                "COUNTERS",
+                "Counters of errors and drops that moved, see netsonde-drops(1).",
+            ),
+        ],
         json: Json::Reply {
             method: "io.netsonde.Service.Interfaces",
-            further: &[],
+            further: &[
+                Keys {
+                    at: "",
+                    keys: &["points?", "left_out?"],
+                    text: "With --since there are points and left_out only, the number of older steps that are not \
+                           listed.",
+                },
+                COUNTER_POINTS,
+                COUNTERS,
+            ],
         },
-        exit: &[(
-            "2",
-            "There is no interface of that name, or the service could not be queried.",
-        )],
+        exit: &[
+            ("1", "With --since: nothing was measured, or nothing moved."),
+            (
+                "2",
+                "There is no interface of that name, or the service could not be queried.",
+            ),
+        ],
         examples: &[
             example("Show all interfaces.", "netsonde interfaces"),
             example("Show one interface.", "netsonde interfaces eth0"),
@@ -142,9 +177,12 @@ pub(super) const PAGES: &[Page] = &[
                 "List the groups of an interface in a script.",
                 "netsonde --json interfaces eth0 | grep '\"group\"'",
             ),
+            example(
+                "Show what an interface carried and dropped in the last two hours.",
+                "netsonde interfaces eth0 --since -2h",
+            ),
         ],
-        see_also: "netsonde-status(1), netsonde-mcast-groups(1), ip-address(8), ip-maddress(8)",
-        ..Page::EMPTY
+        see_also: "netsonde-status(1), netsonde-drops(1), netsonde-mcast-groups(1), ip-address(8), ip-maddress(8)",
     },
 ];
 

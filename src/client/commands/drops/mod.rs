@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkAttribute, LinkMessage, Stats64};
-use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
+use netlink_packet_route::link::{LinkAttribute, LinkMessage};
 use serde_json::{Value, json};
 
 use crate::client::cli::args::{Drops as Args, Global};
+use crate::client::commands::counters::{drop_lines, hidden_line};
 use crate::client::commands::drops::reasons::{Listener, Seen, Symbols};
 use crate::client::failure::Failure;
 use crate::client::interrupt::Interrupt;
@@ -23,14 +23,13 @@ use crate::client::output;
 use crate::client::render::style::{Style, duration};
 use crate::client::render::wrap::fit;
 use crate::client::screen;
+use crate::linux::counters;
 use crate::linux::netlink::Netlink;
 use crate::linux::proc_net;
 use crate::linux::processes;
 use netsonde_core::diagnose::evidence::Process;
-use netsonde_core::host::counters::{parse_snmp, parse_snmp6};
 use netsonde_core::host::drops::{
-    Counter, DropRecord, Layer, NeighborTable, OVERLAPS, explain_reason, find_counter,
-    parse_neighbor_table, parse_softnet, sum_cpu_columns,
+    Counter, DropRecord, Layer, NeighborTable, explain_reason, find_counter, without_parts,
 };
 use netsonde_core::host::socket::{ProcSocket, parse_sockets};
 use netsonde_core::text::counted;
@@ -49,98 +48,29 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// Reads all counters.
     pub(crate) fn take(netlink: &mut Netlink) -> Result<Snapshot, Failure> {
-        let mut counts = BTreeMap::new();
-        let mut put = |layer: Layer, subject: &str, name: &str, value: u64| {
-            if let Some(known) = find_counter(layer, name) {
-                counts.insert((layer, subject.to_owned(), known.name), value);
-            }
-        };
         let mut names: HashMap<u32, String> = HashMap::new();
         let dump = RouteNetlinkMessage::GetLink(LinkMessage::default());
         netlink.ask(dump, NLM_F_DUMP, |answer| {
             let RouteNetlinkMessage::NewLink(message) = answer else {
                 return;
             };
-            let name = message
-                .attributes
-                .iter()
-                .find_map(|attribute| match attribute {
-                    LinkAttribute::IfName(name) => Some(name.clone()),
-                    _ => None,
-                });
-            let name = name.unwrap_or_else(|| message.header.index.to_string());
-            for attribute in &message.attributes {
-                if let LinkAttribute::Stats64(stats) = attribute {
-                    for (counter, value) in device(stats) {
-                        put(Layer::Device, &name, counter, value);
-                    }
-                }
-            }
-            names.insert(message.header.index, name);
+            let mut attributes = message.attributes.into_iter();
+            let name = attributes.find_map(|attribute| match attribute {
+                LinkAttribute::IfName(name) => Some(name),
+                _ => None,
+            });
+            names.extend(name.map(|name| (message.header.index, name)));
         })?;
-        let dump = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
-        netlink.ask(dump, NLM_F_DUMP, |answer| {
-            let RouteNetlinkMessage::NewQueueDiscipline(message) = answer else {
-                return;
-            };
-            let mut kind = "?";
-            let mut drops = 0u64;
-            for attribute in &message.attributes {
-                match attribute {
-                    TcAttribute::Kind(name) => kind = name,
-                    TcAttribute::Stats2(all) => {
-                        for stats in all {
-                            if let TcStats2::Queue(queue) = stats {
-                                drops = queue.drops.into();
-                            }
-                        }
-                    }
-                    _ => {}
-                }
-            }
-            let index = message.header.index as u32;
-            let name = names.get(&index).map_or("?", String::as_str);
-            let handle = u32::from(message.header.handle) >> 16;
-            put(
-                Layer::Queue,
-                &format!("{name} {kind} {handle:x}:"),
-                "drops",
-                drops,
-            );
-        })?;
-        let (dropped, limited) = parse_softnet(&proc_net("softnet_stat"));
-        put(Layer::Backlog, "all CPUs", "dropped", dropped);
-        put(Layer::Backlog, "all CPUs", "flow_limit", limited);
-        for (layer, file, subject) in [
-            // These files exist in the initial namespace only.
-            (Layer::Neighbor, "stat/arp_cache", "arp_cache"),
-            (Layer::Neighbor, "stat/ndisc_cache", "ndisc_cache"),
-            (Layer::Conntrack, "stat/nf_conntrack", "this namespace"),
-        ] {
-            for (name, value) in sum_cpu_columns(&proc_net(file)) {
-                put(layer, subject, &name, value);
-            }
-        }
-        let mut tables_of_neighbours = Vec::new();
-        netlink.ask_raw(GET_TABLES, NLM_F_DUMP, &[0; 4], |_, body| {
-            if let Some(table) = parse_neighbor_table(body) {
-                put(Layer::Neighbor, &table.name, "res_failed", table.failed);
-                put(
-                    Layer::Neighbor,
-                    &table.name,
-                    "table_fulls",
-                    table.table_fulls,
-                );
-                tables_of_neighbours.push(table);
+        let name = |index: u32| {
+            let known = names.get(&index).cloned();
+            known.unwrap_or_else(|| index.to_string())
+        };
+        let mut counts = BTreeMap::new();
+        let tables = counters::read(netlink, name, |one| {
+            if let Some(known) = find_counter(one.layer, one.name) {
+                counts.insert((one.layer, one.subject.to_owned(), known.name), one.value);
             }
         })?;
-        let all = parse_snmp(&proc_net("snmp")).into_iter();
-        let all = all.chain(parse_snmp(&proc_net("netstat")));
-        for (name, value) in all.chain(parse_snmp6(&proc_net("snmp6"))) {
-            for layer in [Layer::Ip, Layer::Udp, Layer::Tcp, Layer::Icmp] {
-                put(layer, "this namespace", &name, value);
-            }
-        }
         let mut open = HashMap::new();
         for file in ["udp", "udp6", "raw", "raw6"] {
             for socket in parse_sockets(&proc_net(file)) {
@@ -152,34 +82,10 @@ impl Snapshot {
         Ok(Snapshot {
             counts,
             sockets: open,
-            tables: tables_of_neighbours,
+            tables,
         })
     }
 }
-
-fn device(stats: &Stats64) -> [(&'static str, u64); 16] {
-    [
-        ("rx_crc_errors", stats.rx_crc_errors),
-        ("rx_frame_errors", stats.rx_frame_errors),
-        ("rx_length_errors", stats.rx_length_errors),
-        ("rx_over_errors", stats.rx_over_errors),
-        ("rx_fifo_errors", stats.rx_fifo_errors),
-        ("rx_missed_errors", stats.rx_missed_errors),
-        ("rx_errors", stats.rx_errors),
-        ("rx_dropped", stats.rx_dropped),
-        ("rx_nohandler", stats.rx_nohandler),
-        ("rx_otherhost_dropped", stats.rx_otherhost_dropped),
-        ("tx_errors", stats.tx_errors),
-        ("tx_carrier_errors", stats.tx_carrier_errors),
-        ("tx_aborted_errors", stats.tx_aborted_errors),
-        ("tx_fifo_errors", stats.tx_fifo_errors),
-        ("tx_dropped", stats.tx_dropped),
-        ("collisions", stats.collisions),
-    ]
-}
-
-/// RTM_GETNEIGHTBL (linux/rtnetlink.h).
-const GET_TABLES: u16 = 66;
 
 /// A drop counter that increased.
 pub(crate) struct Row {
@@ -273,19 +179,17 @@ pub(crate) fn rows(before: Option<&Snapshot>, after: &Snapshot) -> Vec<Row> {
             });
         }
     }
-    for (layer, whole, parts) in OVERLAPS {
-        let sum_of_parts = |rows: &[Row], subject: &str| -> u64 {
-            let same = rows.iter().filter(|row| row.subject == subject);
-            same.filter(|row| row.layer == *layer && parts.contains(&row.counter.name))
-                .map(|row| row.count)
-                .sum()
-        };
-        for at in 0..rows.len() {
-            if rows[at].layer == *layer && rows[at].counter.name == *whole {
-                let parts = sum_of_parts(&rows, &rows[at].subject);
-                rows[at].count = rows[at].count.saturating_sub(parts);
-            }
-        }
+    let counts: BTreeMap<(Layer, &str, &str), u64> = (rows.iter())
+        .map(|row| ((row.layer, &row.subject[..], row.counter.name), row.count))
+        .collect();
+    let own: Vec<u64> = (rows.iter())
+        .map(|row| {
+            let part = |name| counts.get(&(row.layer, &row.subject[..], name)).copied();
+            without_parts(row.layer, row.counter.name, row.count, part)
+        })
+        .collect();
+    for (row, own) in rows.iter_mut().zip(own) {
+        row.count = own;
     }
     rows.retain(|row| row.count > 0);
     let mut dropped: Vec<(&'static str, &ProcSocket, u64)> = after
@@ -436,20 +340,11 @@ fn text(
         ));
     }
     for row in shown {
-        let count = style.warn(&format!("{:>10}", row.count));
-        line(format!(
-            "{count}  {:9}  {}  {}",
-            row.layer.name(),
-            style.bold(row.counter.name),
-            row.subject
-        ));
-        line(format!("            {}", style.dim(row.counter.means)));
+        let what = (row.layer.name(), row.counter.name, &row.subject[..]);
+        line(drop_lines(style, row.count, what, row.counter.means));
     }
     if left_out > 0 {
-        line(style.dim(&format!(
-            "{left_out} of expected drops also increased (-v shows them)",
-            left_out = counted(left_out, "counter")
-        )));
+        line(hidden_line(style, left_out));
     }
     if let Some((whys, seen)) = whys.zip(seen) {
         line(format!(

@@ -15,7 +15,7 @@ mod per_cpu;
 mod reasons;
 mod tracepoint;
 
-pub use counters::{COUNTERS, OVERLAPS};
+pub use counters::COUNTERS;
 pub use neighbor_table::{NeighborTable, parse_neighbor_table};
 pub use per_cpu::{parse_softnet, parse_time_squeezes, sum_cpu_columns};
 pub use reasons::{REASONS, explain_reason};
@@ -48,6 +48,25 @@ pub enum Layer {
 }
 
 impl Layer {
+    /// Every layer.
+    pub const ALL: [Layer; 10] = [
+        Layer::Device,
+        Layer::Backlog,
+        Layer::Conntrack,
+        Layer::Ip,
+        Layer::Neighbor,
+        Layer::Udp,
+        Layer::Tcp,
+        Layer::Icmp,
+        Layer::Socket,
+        Layer::Queue,
+    ];
+
+    /// Returns the layer of this name.
+    pub fn from_name(name: &str) -> Option<Layer> {
+        Layer::ALL.into_iter().find(|layer| layer.name() == name)
+    }
+
     /// Name used in the output and in JSON.
     pub fn name(self) -> &'static str {
         match self {
@@ -85,6 +104,21 @@ pub fn find_counter(layer: Layer, name: &str) -> Option<&'static Counter> {
         .find(|known| known.layer == layer && known.name == name)
 }
 
+/// Returns what a counter has without the others that it includes, which `part` returns by name.
+pub fn without_parts(
+    layer: Layer,
+    name: &str,
+    count: u64,
+    part: impl Fn(&'static str) -> Option<u64>,
+) -> u64 {
+    let is_it = |(of, whole, _): &&(Layer, &str, _)| *of == layer && *whole == name;
+    let Some((.., parts)) = counters::OVERLAPS.iter().find(is_it) else {
+        return count;
+    };
+    let parts: u64 = parts.iter().filter_map(|name| part(name)).sum();
+    count.saturating_sub(parts)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +132,12 @@ mod tests {
                 one.name
             );
         }
+        for layer in Layer::ALL {
+            assert_eq!(Layer::from_name(layer.name()), Some(layer));
+        }
+        let part = |name| (name == "rx_crc_errors").then_some(3);
+        assert_eq!(without_parts(Layer::Device, "rx_errors", 5, part), 2);
+        assert_eq!(without_parts(Layer::Device, "tx_errors", 5, part), 5);
         for (name, harmless, _) in REASONS {
             assert_eq!(explain_reason(name, None).unwrap().0, *harmless, "{name}");
         }

@@ -5,12 +5,10 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
-use netlink_packet_core::NLM_F_DUMP;
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::neighbour::NeighbourState;
-use netlink_packet_route::tc::{TcAttribute, TcMessage, TcStats2};
 
-use crate::linux::netlink::{KernelNeighbor, Netlink, Route, RouteQuery, take_neighbor};
+use crate::linux::counters::{self as readings, Reading};
+use crate::linux::netlink::{KernelNeighbor, Netlink, Route, RouteQuery, queues, take_neighbor};
 use crate::linux::proc_net;
 use netsonde_core::host::counters;
 use netsonde_core::probe::NeighborState;
@@ -63,28 +61,26 @@ impl Host {
         self.netlink.neighbors(max)
     }
 
+    /// Reads all counters of interfaces and of dropped packets.
+    pub fn counters(
+        &mut self,
+        name: impl Fn(u32) -> String,
+        each: impl FnMut(Reading<'_>),
+    ) -> io::Result<()> {
+        readings::read(&mut self.netlink, name, each).map(|_| ())
+    }
+
     /// Returns for each interface the packets that its queueing discipline has dropped, and those that
     /// are waiting in it: index, drops, waiting.
     fn queues(&mut self) -> Vec<(u32, u64, u64)> {
-        let mut queues: HashMap<u32, (u64, u64)> = HashMap::new();
-        let message = RouteNetlinkMessage::GetQueueDiscipline(TcMessage::default());
-        let _ = self.netlink.ask(message, NLM_F_DUMP, |answer| {
-            if let RouteNetlinkMessage::NewQueueDiscipline(queue) = answer {
-                for attribute in &queue.attributes {
-                    if let TcAttribute::Stats2(all) = attribute {
-                        for stats in all {
-                            if let TcStats2::Queue(figures) = stats {
-                                let sum = queues.entry(queue.header.index as u32).or_default();
-                                // A classful discipline includes the drops of its leaves.
-                                sum.0 = sum.0.max(figures.drops.into());
-                                sum.1 = sum.1.max(figures.qlen.into());
-                            }
-                        }
-                    }
-                }
-            }
+        let mut found: HashMap<u32, (u64, u64)> = HashMap::new();
+        let _ = queues(&mut self.netlink, |queue| {
+            let sum = found.entry(queue.ifindex).or_default();
+            // A classful discipline includes the drops of its leaves.
+            sum.0 = sum.0.max(queue.drops);
+            sum.1 = sum.1.max(queue.waiting);
         });
-        queues
+        found
             .into_iter()
             .map(|(index, (drops, queued))| (index, drops, queued))
             .collect()

@@ -33,9 +33,10 @@ use std::rc::Rc;
 
 use tokio::sync::Notify;
 
+use crate::linux::counters::Reading;
 use crate::linux::monotonic_ns;
-use crate::linux::netlink::KernelNeighbor;
 pub use crate::linux::netlink::Route;
+use crate::linux::netlink::{KernelNeighbor, RouteQuery};
 pub use batch::SendOptions;
 use batch::{ReceiveBatch, SendBatch};
 use cause::Causes;
@@ -394,6 +395,31 @@ impl Prober {
     /// The kernel's error if there is no route, or `TimedOut`.
     pub fn route(&mut self, target: IpAddr, options: &SendOptions) -> io::Result<Route> {
         self.host.route(target, &options.query())
+    }
+
+    /// Looks a route up, for any packet.
+    ///
+    /// # Errors
+    /// The kernel's error if there is no route, or `TimedOut`.
+    pub fn look_up(&mut self, target: IpAddr, query: &RouteQuery) -> io::Result<Route> {
+        self.host.route(target, query)
+    }
+
+    /// Returns the entry of an address in the neighbor table, if it has one.
+    pub fn neighbor_entry(&mut self, ifindex: u32, address: IpAddr) -> Option<KernelNeighbor> {
+        self.host.neighbor_entry(ifindex, address)
+    }
+
+    /// Reads all counters of interfaces and of dropped packets.
+    ///
+    /// # Errors
+    /// The kernel's error, or `TimedOut`.
+    pub fn counters(
+        &mut self,
+        name: impl Fn(u32) -> String,
+        each: impl FnMut(Reading<'_>),
+    ) -> io::Result<()> {
+        self.host.counters(name, each)
     }
 
     /// Returns the kernel's neighbor tables, up to the service's own limit.

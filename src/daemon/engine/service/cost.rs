@@ -20,13 +20,14 @@ pub fn of_reply(engine: &EngineState, method: &str) -> u64 {
     let rows = match method.rsplit_once('.').map(|(_, name)| name) {
         Some("Status") => (engine.recording.recorder.interfaces().iter().count() as u64) * PART,
         Some("Interfaces") => links * 2 * ROW,
+        Some("Counters") => links.min(super::kernel::MAX_INTERFACES as u64) * 2 * ROW + PAGE,
         Some("Groups") => {
             let members = engine.recording.multicast.groups.len() as u64;
             members * (ROW + PART) + links * ROW
         }
         Some("Queriers") => (Queriers::MOST + Routers::MOST) as u64 * PART,
         Some("Streams") => Streams::MOST as u64 * ROW,
-        Some("Ping" | "Events" | "Talkers") => PAGE,
+        Some("Ping" | "Events" | "Talkers" | "Paths") => PAGE,
         Some("Neighbors") => {
             let (hosts, addresses) = engine.recording.neighbors.counts();
             let routers = links * VirtualRouters::MAX_PER_LINK as u64;

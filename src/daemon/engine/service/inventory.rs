@@ -51,8 +51,7 @@ pub fn interfaces(engine: &EngineState) -> reply::Interfaces {
             let slot = recorder
                 .interfaces()
                 .present(link.ifindex)
-                .and_then(|at| recorder.interfaces().iter().nth(usize::from(at)))
-                .map(|(_, slot)| slot);
+                .and_then(|at| recorder.interfaces().at(at));
             let (recording, why) = engine.config.interfaces.records(&link.name);
             let mut flags: Vec<String> = FLAGS
                 .iter()

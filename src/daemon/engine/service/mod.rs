@@ -3,6 +3,7 @@
 mod cost;
 mod events;
 mod inventory;
+mod kernel;
 mod multicast;
 mod neighbors;
 mod ping;
@@ -142,6 +143,15 @@ impl Service for Netsonde {
                 let call = parameters(raw)?;
                 let neighbors = neighbors::neighbors(&mut self.engine.borrow_mut(), call)?;
                 replies.last(&neighbors).await
+            }
+            "io.netsonde.Inventory.Counters" => {
+                let counters = kernel::counters(&mut self.engine.borrow_mut())?;
+                replies.last(&counters).await
+            }
+            "io.netsonde.Inventory.Paths" => {
+                let call = parameters(raw)?;
+                let paths = kernel::paths(&mut self.engine.borrow_mut(), &call)?;
+                replies.last(&paths).await
             }
             _ => Err(Failure::method_not_found(method)),
         }
