@@ -42,7 +42,7 @@ use std::time::Duration;
 use netsonde_core::config::{Config, MAX_FILE_BYTES};
 use netsonde_core::monitor;
 use netsonde_core::protocol::history::{Event, Monitor};
-use netsonde_history::chunk::Entry;
+use netsonde_history::chunk::{Entry, Probe};
 use netsonde_history::degraded;
 use netsonde_history::histogram::Step;
 use netsonde_history::store::Options;
@@ -59,7 +59,7 @@ use args::Args;
 use clock::Clocks;
 use record::Record;
 use service::History;
-use state::Historian;
+use state::{Compared, Historian};
 
 /// Reports of runs that may wait. A full queue holds up the runs, whose results netsonded then keeps or counts.
 const REPORTS: usize = 256;
@@ -220,12 +220,12 @@ async fn compare(historian: &RefCell<Historian>, next: &mut u32) {
         (historian.keeper.clone(), historian.after(*next, COMPARED))
     };
     *next = match part.last() {
-        Some((last, _)) if part.len() == COMPARED => last + 1,
+        Some((last, ..)) if part.len() == COMPARED => last + 1,
         _ => 0,
     };
     let now_ns = wall_ns();
     let read = move |all: &mut disk::Opened| {
-        let each = part.into_iter().map(|(series, interval_ns)| {
+        let each = part.into_iter().map(|(series, interval_ns, former)| {
             let present_ns = PRESENT_NS.max(interval_ns.saturating_mul(PRESENT_INTERVALS));
             let since_ns = now_ns.saturating_sub(present_ns);
             let present = all.store.span(series, since_ns, now_ns)?;
@@ -245,16 +245,48 @@ async fn compare(historian: &RefCell<Historian>, next: &mut u32) {
                 history = all.store.span(series, from_ns, since_ns)?;
             }
             let reason = degraded::compare(&present, &history);
-            Ok((series, reason.map(|reason| reason.words(when)), since_ns))
+            let turned_ns = match (former, reason) {
+                (None, Some(reason)) => {
+                    let probes = probes(all, series, since_ns.saturating_sub(present_ns))?;
+                    reason.onset(&probes)
+                }
+                (Some(former), None) => {
+                    let probes = probes(all, series, since_ns.saturating_sub(present_ns))?;
+                    former.recovery(&probes)
+                }
+                _ => None,
+            };
+            Ok(Compared {
+                series,
+                since_ns,
+                turned_ns: turned_ns.unwrap_or(since_ns),
+                reason: reason.map(|reason| (reason, reason.words(when))),
+            })
         });
         each.collect::<Result<Vec<_>, netsonde_history::store::Error>>()
     };
     // Without an answer of the disk nothing is known.
     if let Some(Ok(found)) = keeper.query(COMPARE_WAIT, read).await {
-        for (series, words, since_ns) in found {
-            historian.borrow_mut().compared(series, words, since_ns);
+        for compared in found {
+            historian.borrow_mut().compared(compared);
         }
     }
+}
+
+/// Reads the probes of a series from a time on.
+fn probes(
+    all: &mut disk::Opened,
+    series: u32,
+    from_ns: u64,
+) -> Result<Vec<Probe>, netsonde_history::store::Error> {
+    let mut probes = Vec::new();
+    all.store.entries(series, from_ns, u64::MAX, |coded| {
+        if let Entry::Probe(probe) = coded.entry() {
+            probes.push(probe);
+        }
+        true
+    })?;
+    Ok(probes)
 }
 
 /// Brings states up to the last probe in the store: after a kill they are those of the last time that they were
@@ -272,16 +304,11 @@ async fn replay(historian: &RefCell<Historian>) {
                     .saturating_add(1)
                     .max(now_ns.saturating_sub(REPLAY_NS.1)),
             };
-            let mut probes = Vec::new();
-            let read = all.store.entries(series, from_ns, u64::MAX, |coded| {
-                if let Entry::Probe(probe) = coded.entry() {
-                    probes.push((probe.sent_ns, probe.fate));
-                }
-                true
-            });
-            read.map(|()| (series, probes))
+            let probes = probes(all, series, from_ns)?.into_iter();
+            let probes: Vec<_> = probes.map(|probe| (probe.sent_ns, probe.fate)).collect();
+            Ok((series, probes))
         });
-        each.collect::<Result<Vec<_>, _>>()
+        each.collect::<Result<Vec<_>, netsonde_history::store::Error>>()
     };
     match keeper.query(REPLAY_WAIT, read).await {
         Some(Ok(all)) => {

@@ -14,6 +14,7 @@ use netsonde_core::protocol::history::{Event, Monitor};
 use netsonde_core::protocol::ping::{Options, Probe};
 use netsonde_history::book::{Book, Kind as OutageKind, Loss, News, Outage, Tracked};
 use netsonde_history::chunk::{Entry, Gap, GapReason, Probe as Stored};
+use netsonde_history::degraded::Reason;
 use netsonde_history::disk::Disk;
 use netsonde_history::load::Loads;
 use netsonde_history::shared::Cause;
@@ -99,6 +100,8 @@ pub struct Target {
     pub words: Vec<(u64, Rc<str>)>,
     /// Send time of the first lost probe of each second with any, the latest last.
     lost: VecDeque<u64>,
+    /// Why it was worse than its own history when it was compared last.
+    worse: Option<Reason>,
     /// Results that are not in the store yet, because the first of them may still change: until when.
     held: VecDeque<(u64, Line)>,
 }
@@ -214,6 +217,19 @@ impl Words {
         self.latest.push_front(text.clone());
         text
     }
+}
+
+/// Result of a comparison of a target with its own history. Times are in nanoseconds since 1970.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// Number of the target.
+    pub series: u32,
+    /// Begin of the present that was compared.
+    pub since_ns: u64,
+    /// First probe of the change if there is one, otherwise as `since_ns`.
+    pub turned_ns: u64,
+    /// Why it is worse, also in words; `None` if it is not.
+    pub reason: Option<(Reason, String)>,
 }
 
 /// What watchers are told.
@@ -455,6 +471,7 @@ impl Historian {
                 gap: Some(GapReason::Stopped),
                 words: Vec::new(),
                 lost: VecDeque::new(),
+                worse: None,
                 held: VecDeque::new(),
             };
             self.targets.insert(number, target);
@@ -1169,30 +1186,41 @@ impl Historian {
         );
     }
 
-    /// Returns the next targets from a number on, each with the interval of its probes in nanoseconds.
-    pub fn after(&self, first: u32, count: usize) -> Vec<(u32, u64)> {
+    /// Returns the next targets from a number on, each with the interval of its probes in nanoseconds, and why it was
+    /// worse than its own history before.
+    pub fn after(&self, first: u32, count: usize) -> Vec<(u32, u64, Option<Reason>)> {
         let interval_of = |target: &Target| {
             let known = self.monitors.get(&target.monitor);
             known.map_or(0, |known| known.spec.interval_ns)
         };
-        let mut all: Vec<(u32, u64)> = (self.targets.iter())
+        let mut all: Vec<_> = (self.targets.iter())
             .filter(|(series, _)| **series >= first)
-            .map(|(series, target)| (*series, interval_of(target)))
+            .map(|(series, target)| (*series, interval_of(target), target.worse))
             .collect();
-        all.sort_unstable();
+        all.sort_unstable_by_key(|(series, ..)| *series);
         all.truncate(count);
         all
     }
 
-    /// Takes the result of a comparison of a target with its own history: why it is worse, since a time.
-    pub fn compared(&mut self, series: u32, words: Option<String>, since_ns: u64) {
+    /// Takes the result of a comparison of a target with its own history.
+    pub fn compared(&mut self, compared: Compared) {
+        let Compared {
+            series,
+            since_ns,
+            turned_ns,
+            reason,
+        } = compared;
+        let (reason, words) = reason.unzip();
         let state = self.book.state(series).map(|(state, ..)| state);
-        let is_new = match (state, &words) {
+        let turned = match (state, &words) {
             (Some(State::Up), Some(_)) => Some("target_degraded"),
             (Some(State::Degraded), None) => Some("target_restored"),
             _ => None,
         };
-        if let (Some(kind), Some(target)) = (is_new, self.targets.get(&series)) {
+        if let Some(target) = self.targets.get_mut(&series) {
+            target.worse = reason;
+        }
+        if let (Some(kind), Some(target)) = (turned, self.targets.get(&series)) {
             let (monitor, address) = (target.monitor.clone(), target.address.clone());
             let address = address.unwrap_or_default();
             let text = match &words {
@@ -1201,8 +1229,15 @@ impl Historian {
             };
             tracing::info!("{text}");
             self.log(kind, "notice", &address, text);
+            if words.is_some() {
+                self.pin(series, turned_ns);
+            }
         }
-        let news = self.book.degraded(series, words, since_ns);
+        let at_ns = match turned {
+            Some(_) => turned_ns,
+            None => since_ns,
+        };
+        let news = self.book.degraded(series, words, at_ns);
         self.tell(news);
     }
 

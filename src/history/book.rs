@@ -676,10 +676,12 @@ impl Book {
                 };
                 let first = Some(words.clone());
                 let member = Member { outage, first };
+                // Packets of its begin, if it begins now and not behind an outage.
+                let evidence = tracked.evidence.take();
                 self.insert(Outage {
                     kind: Kind::Degraded,
                     members: BTreeMap::from([(series, member)]),
-                    ..Outage::new(id, Cause::Own { series }, words, None)
+                    ..Outage::new(id, Cause::Own { series }, words, evidence)
                 });
                 news.push(News::Began(id));
             }
