@@ -2,7 +2,7 @@
 //! holds up this thread and those who read from it, and nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,6 +23,8 @@ const FLUSH: Duration = Duration::from_secs(5);
 const MAX_WAITING: usize = 1_000_000;
 /// Pause between two steps of compaction, so that readers and probes come first.
 const COMPACT_PAUSE: Duration = Duration::from_millis(20);
+/// Time in nanoseconds after which an operation of the disk is a problem: no disk that is well takes so long.
+const STALLED_NS: u64 = 5_000_000_000;
 /// Name of the table's file.
 const TABLE: &str = "table";
 /// Requests of readers that may wait.
@@ -42,6 +44,8 @@ pub struct Opened {
     /// Events that are not on disk yet, with their times in nanoseconds since 1970.
     pub pending: Vec<(u64, Event)>,
     table: Table<Disk>,
+    /// Directory of events.
+    of_events: PathBuf,
 }
 
 /// Room of events in their files.
@@ -89,11 +93,21 @@ struct Shared {
     waiting: Mutex<Waiting>,
     wake: Condvar,
     figures: Mutex<Figures>,
-    /// Nanoseconds since 1970 at which the running operation of the disk began; 0 if there is none.
+    /// Begin of the clock below.
+    started: Instant,
+    /// Nanoseconds since then at which the running operation of the disk began; 0 if there is none. Not since 1970: a
+    /// clock that is set is no disk that does not answer.
     busy_since: AtomicU64,
     refused: AtomicU64,
     lost_events: AtomicU64,
     entries: AtomicUsize,
+}
+
+impl Shared {
+    /// Nanoseconds since the start, at least 1.
+    fn running_ns(&self) -> u64 {
+        self.started.elapsed().as_nanos().max(1) as u64
+    }
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -123,6 +137,7 @@ pub fn start(directory: &Path, options: Options) -> Result<(Running, Table<Disk>
         waiting: Mutex::default(),
         wake: Condvar::new(),
         figures: Mutex::default(),
+        started: Instant::now(),
         busy_since: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         lost_events: AtomicU64::new(0),
@@ -159,6 +174,15 @@ pub fn start(directory: &Path, options: Options) -> Result<(Running, Table<Disk>
     Ok((running, known))
 }
 
+/// Creates a directory if it is not there.
+fn create(directory: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(directory).map_err(|error| Error::Io {
+        operation: "create",
+        path: directory.display().to_string(),
+        error,
+    })
+}
+
 impl Opened {
     fn open(path: &Path, options: Options) -> Result<Opened, Error> {
         let of_events = Options {
@@ -166,17 +190,13 @@ impl Opened {
             ..options
         };
         let directory = path.join("events");
-        let created = std::fs::create_dir_all(&directory);
-        created.map_err(|error| Error::Io {
-            operation: "create",
-            path: directory.display().to_string(),
-            error,
-        })?;
+        create(&directory)?;
         Ok(Opened {
             store: Store::open(Disk::new(path), options)?,
-            events: Packets::open(Disk::new(directory), of_events)?,
+            events: Packets::open(Disk::new(&directory), of_events)?,
             pending: Vec::new(),
             table: Table::open(Disk::new(path), TABLE)?,
+            of_events: directory,
         })
     }
 
@@ -196,8 +216,9 @@ impl Opened {
         self.events.sync(now_ns)
     }
 
-    /// Writes everything. What is not written is still in memory.
+    /// Writes everything. What is not written is still in memory. Directories that were removed are created again.
     fn flush(&mut self) -> Result<(), Error> {
+        create(&self.of_events)?;
         let now_ns = wall_ns();
         // Which outage a probe belongs to is useless without the probe: probes first.
         self.store.flush(now_ns)?;
@@ -230,6 +251,7 @@ fn describe(shared: &Shared, all: &Opened, problem: Option<String>) {
 fn work(shared: &Shared, all: &mut Opened) {
     let mut due = Instant::now() + FLUSH;
     let mut compacts = true;
+    let mut is_failing = false;
     loop {
         let mut waiting = lock(&shared.waiting);
         let has_work = |waiting: &Waiting| {
@@ -250,7 +272,9 @@ fn work(shared: &Shared, all: &mut Opened) {
         let is_ending = waiting.is_ending;
         drop(waiting);
         shared.entries.fetch_sub(lines.len(), Ordering::Relaxed);
-        shared.busy_since.store(wall_ns(), Ordering::Relaxed);
+        shared
+            .busy_since
+            .store(shared.running_ns(), Ordering::Relaxed);
         for (series, interval_ns, entry) in &lines {
             all.store.push(*series, *interval_ns, entry);
         }
@@ -263,9 +287,12 @@ fn work(shared: &Shared, all: &mut Opened) {
         if Instant::now() >= due || is_ending {
             due = Instant::now() + FLUSH;
             let problem = all.flush().err().map(|error| error.to_string());
-            if let Some(problem) = &problem {
-                tracing::warn!("{problem}");
+            match &problem {
+                Some(problem) => tracing::warn!("{problem}"),
+                None if is_failing => tracing::info!("the disk can be written again"),
+                None => {}
             }
+            is_failing = problem.is_some();
             let excess = all.pending.len().saturating_sub(MAX_EVENTS);
             all.pending.drain(..excess);
             shared
@@ -358,13 +385,19 @@ impl Keeper {
     /// Returns the figures of the store.
     pub fn figures(&self) -> Figures {
         let mut figures = lock(&self.shared.figures).clone();
-        let since_ns = self.shared.busy_since.load(Ordering::Relaxed);
-        let busy_ns = wall_ns().saturating_sub(since_ns);
-        if since_ns != 0 && busy_ns > 5_000_000_000 {
-            let seconds = busy_ns / 1_000_000_000;
-            figures.problem = Some(format!("the disk has not answered for {seconds} s"));
+        if let Some(words) = self.stalled() {
+            figures.problem = Some(words);
         }
         figures
+    }
+
+    /// Returns in words how long the disk has not answered, if that is longer than it should take.
+    pub fn stalled(&self) -> Option<String> {
+        let since_ns = self.shared.busy_since.load(Ordering::Relaxed);
+        let busy_ns = self.shared.running_ns().saturating_sub(since_ns);
+        let seconds = busy_ns / 1_000_000_000;
+        (since_ns != 0 && busy_ns > STALLED_NS)
+            .then(|| format!("the disk has not answered for {seconds} s"))
     }
 
     /// Returns the number of entries that were not kept because the disk did not answer, and the limit.

@@ -362,6 +362,7 @@ async fn serve(
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut clocks = Clocks::now();
+    let mut is_stalled = false;
     let (resolve, mut resolved) = resolver();
     let mut resolve_due = tokio::time::interval(RESOLVE);
     let mut asked: HashSet<String> = HashSet::new();
@@ -392,6 +393,15 @@ async fn serve(
                     historian.borrow_mut().interrupted(happened);
                 }
                 historian.borrow_mut().tick();
+                let stalled = historian.borrow().keeper.stalled();
+                match &stalled {
+                    Some(words) if !is_stalled => {
+                        tracing::warn!("{words}: what is to be stored waits in memory");
+                    }
+                    None if is_stalled => tracing::info!("the disk answers again"),
+                    _ => {}
+                }
+                is_stalled = stalled.is_some();
                 for name in historian.borrow().names() {
                     if asked.insert(name.clone()) {
                         let _ = resolve.send(name);
