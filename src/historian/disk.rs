@@ -25,6 +25,8 @@ const MAX_WAITING: usize = 1_000_000;
 const COMPACT_PAUSE: Duration = Duration::from_millis(20);
 /// Time in nanoseconds after which an operation of the disk is a problem: no disk that is well takes so long.
 const STALLED_NS: u64 = 5_000_000_000;
+/// Time that a reader waits for a disk that has not answered for so long.
+const STALLED_WAIT: Duration = Duration::from_millis(500);
 /// Name of the table's file.
 const TABLE: &str = "table";
 /// Requests of readers that may wait.
@@ -362,7 +364,8 @@ impl Keeper {
         )
     }
 
-    /// Reads from the store. `None` if the disk does not answer in time, or too many readers wait.
+    /// Reads from the store. `None` if the disk does not answer in time, or too many readers wait. If it has not answered
+    /// for a while, nobody waits for long.
     pub async fn query<T: Send + 'static>(
         &self,
         within: Duration,
@@ -375,10 +378,17 @@ impl Keeper {
                 return None;
             }
             waiting.queries.push_back(Box::new(move |all| {
-                let _ = answer.send(read(all));
+                // A reader that has given up needs nothing read.
+                if !answer.is_closed() {
+                    let _ = answer.send(read(all));
+                }
             }));
         }
         self.shared.wake.notify_one();
+        let within = match self.stalled() {
+            Some(_) => within.min(STALLED_WAIT),
+            None => within,
+        };
         tokio::time::timeout(within, answered).await.ok()?.ok()
     }
 

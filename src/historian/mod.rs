@@ -28,7 +28,7 @@ mod run;
 mod service;
 mod state;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::net::ToSocketAddrs;
@@ -213,16 +213,36 @@ fn listen(args: &Args, config: &Config) -> Result<(OwnedFd, Option<u32>, Option<
     Ok((control.listener.into(), Some(owner), control.lock))
 }
 
-/// Compares the next targets with their own history, in their order, and begins again at the end.
-async fn compare(historian: &RefCell<Historian>, next: &mut u32) {
+/// Where the comparison of targets with their own history is.
+#[derive(Default)]
+struct Comparison {
+    /// Number of the next target.
+    next: Cell<u32>,
+    is_running: Cell<bool>,
+}
+
+/// Compares the next targets with their own history, in their order, and begins again at the end. Does nothing while
+/// another one waits for the disk.
+async fn compare(historian: Rc<RefCell<Historian>>, comparison: Rc<Comparison>) {
+    if comparison.is_running.replace(true) {
+        return;
+    }
+    compare_next(&historian, &comparison.next).await;
+    comparison.is_running.set(false);
+}
+
+async fn compare_next(historian: &RefCell<Historian>, next: &Cell<u32>) {
     let (keeper, part) = {
         let historian = historian.borrow();
-        (historian.keeper.clone(), historian.after(*next, COMPARED))
+        (
+            historian.keeper.clone(),
+            historian.after(next.get(), COMPARED),
+        )
     };
-    *next = match part.last() {
+    next.set(match part.last() {
         Some((last, ..)) if part.len() == COMPARED => last + 1,
         _ => 0,
-    };
+    });
     let now_ns = wall_ns();
     let read = move |all: &mut disk::Opened| {
         let each = part.into_iter().map(|(series, interval_ns, former)| {
@@ -368,7 +388,7 @@ async fn serve(
     let mut asked: HashSet<String> = HashSet::new();
     let mut compare_due = tokio::time::interval(COMPARE);
     compare_due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut next_compared = 0;
+    let comparison = Rc::new(Comparison::default());
     tracing::info!("ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     loop {
@@ -381,7 +401,10 @@ async fn serve(
             Some((time_ns, event)) = logged.recv() => historian.borrow_mut().logged(time_ns, event),
             Some((name, found)) = resolved.recv() => historian.borrow_mut().resolved(&name, found),
             _ = resolve_due.tick() => asked.clear(),
-            _ = compare_due.tick() => compare(&historian, &mut next_compared).await,
+            // By itself: the disk may not answer.
+            _ = compare_due.tick() => {
+                tokio::task::spawn_local(compare(historian.clone(), comparison.clone()));
+            }
             _ = tick.tick() => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
                 crate::log::sum_up();
