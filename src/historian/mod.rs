@@ -317,23 +317,29 @@ async fn replay(historian: &RefCell<Historian>) {
     let now_ns = wall_ns();
     let read = move |all: &mut disk::Opened| {
         let each = unread.into_iter().map(|(series, last_ns)| {
-            // A state that was never written was up: its last minute says so again.
+            // A state that was never written was up: its last minute says so again. One that was written may know
+            // results that were held, and are not in the store.
             let from_ns = match last_ns {
                 0 => now_ns.saturating_sub(REPLAY_NS.0),
                 last_ns => last_ns
-                    .saturating_add(1)
+                    .saturating_sub(REPLAY_NS.0)
                     .max(now_ns.saturating_sub(REPLAY_NS.1)),
             };
-            let probes = probes(all, series, from_ns)?.into_iter();
+            let probes = probes(all, series, from_ns)?;
+            let stored_ns = match probes.last() {
+                Some(last) => Some(last.sent_ns),
+                None => all.store.at(series, now_ns)?.map(|probe| probe.sent_ns),
+            };
+            let probes = probes.iter().filter(|probe| probe.sent_ns > last_ns);
             let probes: Vec<_> = probes.map(|probe| (probe.sent_ns, probe.fate)).collect();
-            Ok((series, probes))
+            Ok((series, stored_ns, probes))
         });
         each.collect::<Result<Vec<_>, netsonde_history::store::Error>>()
     };
     match keeper.query(REPLAY_WAIT, read).await {
         Some(Ok(all)) => {
-            for (series, probes) in all {
-                historian.borrow_mut().replay(series, &probes);
+            for (series, stored_ns, probes) in all {
+                historian.borrow_mut().replay(series, stored_ns, &probes);
             }
         }
         Some(Err(error)) => {

@@ -380,15 +380,16 @@ impl Historian {
         all.collect()
     }
 
-    /// Takes probes of the store that a state does not know: those before a kill.
-    pub fn replay(&mut self, series: u32, probes: &[(u64, Fate)]) {
+    /// Takes probes of the store that a state does not know: those before a kill. `stored_ns` is the time of the last one
+    /// that is there: from then on a gap is declared, also if the state knows later ones.
+    pub fn replay(&mut self, series: u32, stored_ns: Option<u64>, probes: &[(u64, Fate)]) {
         for (sent_ns, fate) in probes {
             // What was seen of them is in the outages, as far as it was written.
             let news = self.book.result(series, *sent_ns, *fate, None);
             self.tell(news);
-            if let Some(target) = self.targets.get_mut(&series) {
-                target.last_ns = *sent_ns;
-            }
+        }
+        if let (Some(stored_ns), Some(target)) = (stored_ns, self.targets.get_mut(&series)) {
+            target.last_ns = stored_ns;
         }
     }
 
