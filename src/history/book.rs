@@ -925,6 +925,7 @@ mod tests {
             book.result(0, START + second * SECOND, Fate::Replied, None);
         }
         let words = || Some("median 9 ms, 3 ms before".to_owned());
+        book.attach(0, 77);
         let began = book.degraded(0, words(), START + 10 * SECOND);
         assert_eq!(
             began,
@@ -935,6 +936,7 @@ mod tests {
         );
         let found = book.outage(1).unwrap();
         assert_eq!((found.kind, found.end_ns()), (Kind::Degraded, None));
+        assert_eq!(found.evidence, Some(77));
         assert_eq!(found.words, "median 9 ms, 3 ms before");
         assert_eq!(book.outage_of(0), None, "it is not down");
 
@@ -971,5 +973,69 @@ mod tests {
         assert_eq!(book.outage(1).unwrap().end_ns(), Some(begin_ns));
         assert_eq!(book.outage(2).unwrap().kind, Kind::Outage);
         assert_eq!(book.outages().count(), 2);
+    }
+
+    #[test]
+    fn a_clock_set_a_day_ahead_and_back_is_unknown_and_no_outage() {
+        const DAY: i64 = 86_400 * SECOND as i64;
+        // A result of the time after the step may come before the step is noticed, or behind it.
+        for is_noticed_first in [true, false] {
+            let mut book = book(2);
+            let mut news = Vec::new();
+            let mut step_ns = 0;
+            for second in 0..60u64 {
+                let at_ns = |second: u64| (START + second * SECOND).saturating_add_signed(step_ns);
+                // Answered, and one target is lost from the middle of the time with the wrong clock on.
+                let measure = |book: &mut Book, at_ns: u64, news: &mut Vec<News>| {
+                    news.extend(book.result(0, at_ns, Fate::Replied, None));
+                    let own = Cause::Own { series: 1 };
+                    match second {
+                        35..45 => news.extend(book.result(
+                            1,
+                            at_ns,
+                            Fate::Unanswered,
+                            loss(own, "no reply"),
+                        )),
+                        _ => news.extend(book.result(1, at_ns, Fate::Replied, None)),
+                    }
+                };
+                let step = match second {
+                    20 => Some(DAY),
+                    40 => Some(0),
+                    _ => None,
+                };
+                let Some(after_ns) = step else {
+                    measure(&mut book, at_ns(second), &mut news);
+                    news.extend(book.tick(at_ns(second)));
+                    continue;
+                };
+                let before_ns = at_ns(second - 1);
+                step_ns = after_ns;
+                let at_ns = (START + second * SECOND).saturating_add_signed(step_ns);
+                if !is_noticed_first {
+                    measure(&mut book, at_ns, &mut news);
+                }
+                for series in 0..2 {
+                    news.extend(book.gap(series, before_ns));
+                    assert_eq!(book.state(series).unwrap().0, State::Unknown);
+                }
+                news.extend(book.tick(at_ns));
+                if is_noticed_first {
+                    measure(&mut book, at_ns, &mut news);
+                }
+            }
+            for series in 0..2 {
+                assert_eq!(book.state(series).unwrap().0, State::Up);
+            }
+            // The only one is that of the target that was lost, before the clock was set back and behind that.
+            let began = news.iter().filter(|one| matches!(one, News::Began(_)));
+            assert_eq!(began.count(), 1, "{is_noticed_first}: {news:?}");
+            let outage = book.outage(1).unwrap();
+            assert_eq!(outage.members.keys().collect::<Vec<_>>(), [&1]);
+            assert_eq!(outage.begin_ns(), (START + 35 * SECOND) + DAY as u64);
+            assert_eq!(outage.end_ns(), Some(START + 45 * SECOND));
+            let measured = outage.duration_ns() / SECOND;
+            assert!((8..=10).contains(&measured), "{measured}");
+        }
     }
 }
