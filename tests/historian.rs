@@ -18,7 +18,7 @@ use netsonde::varlink::client::Connection;
 use netsonde_core::wire::cursor::Mac;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use support::historian::Historian;
+use support::historian::{Historian, ip, now, ns, target_count};
 use support::{PATIENCE, Service, Test, firewall, inside, need, number, printed, skip_here};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -120,15 +120,6 @@ fn network() -> Result<Network, Box<dyn std::error::Error>> {
     Ok(Network { a, r, b })
 }
 
-fn ns(value: &Value) -> i128 {
-    let time: jiff::Timestamp = value.as_str().unwrap().parse().unwrap();
-    time.as_nanosecond()
-}
-
-fn now() -> i128 {
-    jiff::Timestamp::now().as_nanosecond()
-}
-
 /// Pauses until an outage is there, and a while longer.
 fn last(time: Duration) {
     std::thread::sleep(time);
@@ -180,17 +171,6 @@ impl Trouble {
             words,
         }
     }
-}
-
-/// Number of targets of an outage in a list, which names the first of them.
-fn target_count(outage: &Value) -> usize {
-    let left_out = outage["targets_left_out"].as_u64().unwrap_or(0);
-    outage["targets"].as_array().unwrap().len() + left_out as usize
-}
-
-fn ip(host: &Host, words: &str) {
-    let words: Vec<&str> = words.split(' ').collect();
-    inside(host, "ip", &words);
 }
 
 /// Waits until all targets of [`MONITORS`] are up.

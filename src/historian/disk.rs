@@ -2,7 +2,7 @@
 //! holds up this thread and those who read from it, and nothing else.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +24,10 @@ const FLUSH: Duration = Duration::from_secs(5);
 const MAX_WAITING: usize = 1_000_000;
 /// Pause between two steps of compaction, so that readers and probes come first.
 const COMPACT_PAUSE: Duration = Duration::from_millis(20);
+/// Time in nanoseconds after which an operation of the disk is a problem: no disk that is well takes so long.
+const STALLED_NS: u64 = 5_000_000_000;
+/// Time that a reader waits for a disk that has not answered for so long.
+const STALLED_WAIT: Duration = Duration::from_millis(500);
 /// Name of the table's file.
 const TABLE: &str = "table";
 /// Entries in one piece of memory while they wait: pieces do not move when more come, and are given back to the kernel.
@@ -53,6 +57,8 @@ pub struct Opened {
     damaged_chunks: u64,
     lost_minutes: u64,
     table: Table<Disk>,
+    /// Directories of events and of counters, which are made again when they were removed.
+    directories: [PathBuf; 2],
 }
 
 /// Key of a minute in the table.
@@ -117,12 +123,22 @@ struct Shared {
     waiting: Mutex<Waiting>,
     wake: Condvar,
     figures: Mutex<Figures>,
-    /// Nanoseconds since 1970 at which the running operation of the disk began; 0 if there is none.
+    /// Begin of the clock below.
+    started: Instant,
+    /// Nanoseconds since then at which the running operation of the disk began; 0 if there is none. Not since 1970: a
+    /// clock that is set is no disk that does not answer.
     busy_since: AtomicU64,
     refused: AtomicU64,
     lost_events: AtomicU64,
     lost_minutes: AtomicU64,
     entries: AtomicUsize,
+}
+
+impl Shared {
+    /// Nanoseconds since the start, at least 1.
+    fn running_ns(&self) -> u64 {
+        self.started.elapsed().as_nanos().max(1) as u64
+    }
 }
 
 fn lock<T>(what: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -152,6 +168,7 @@ pub fn start(directory: &Path, options: Options) -> Result<(Running, Table<Disk>
         waiting: Mutex::default(),
         wake: Condvar::new(),
         figures: Mutex::default(),
+        started: Instant::now(),
         busy_since: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         lost_events: AtomicU64::new(0),
@@ -193,6 +210,15 @@ fn key_of(minute: u64) -> String {
     format!("{MINUTE}{minute:020}")
 }
 
+/// Creates a directory if it is not there.
+fn create(directory: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(directory).map_err(|error| Error::Io {
+        operation: "create",
+        path: directory.display().to_string(),
+        error,
+    })
+}
+
 impl Opened {
     fn open(path: &Path, options: Options) -> Result<Opened, Error> {
         let of_events = Options {
@@ -204,25 +230,19 @@ impl Opened {
             file_ns: DAY_NS,
             ..options
         };
-        let created = |name: &str| {
-            let directory = path.join(name);
-            let created = std::fs::create_dir_all(&directory);
-            created.map_err(|error| Error::Io {
-                operation: "create",
-                path: directory.display().to_string(),
-                error,
-            })?;
-            Ok(Disk::new(directory))
-        };
+        let (directory, hours) = (path.join("events"), path.join("counters"));
+        create(&directory)?;
+        create(&hours)?;
         let mut opened = Opened {
             store: Store::open(Disk::new(path), options)?,
-            events: Packets::open(created("events")?, of_events)?,
+            events: Packets::open(Disk::new(&directory), of_events)?,
             pending: Vec::new(),
-            hours: Packets::open(created("counters")?, of_counters)?,
+            hours: Packets::open(Disk::new(&hours), of_counters)?,
             minutes: BTreeMap::new(),
             damaged_chunks: 0,
             lost_minutes: 0,
             table: Table::open(Disk::new(path), TABLE)?,
+            directories: [directory, hours],
         };
         opened.read_minutes()?;
         Ok(opened)
@@ -327,8 +347,11 @@ impl Opened {
         self.events.sync(now_ns)
     }
 
-    /// Writes everything. What is not written is still in memory.
+    /// Writes everything. What is not written is still in memory. Directories that were removed are created again.
     fn flush(&mut self) -> Result<(), Error> {
+        for directory in &self.directories {
+            create(directory)?;
+        }
         let now_ns = wall_ns();
         // Which outage a probe belongs to is useless without the probe: probes first.
         self.store.flush(now_ns)?;
@@ -382,6 +405,7 @@ fn store(store: &mut Store<Disk>, lines: &[Vec<Line>]) {
 fn work(shared: &Shared, all: &mut Opened) {
     let mut due = Instant::now() + FLUSH;
     let mut compacts = true;
+    let mut is_failing = false;
     loop {
         let mut waiting = lock(&shared.waiting);
         let has_work = |waiting: &Waiting| {
@@ -405,7 +429,9 @@ fn work(shared: &Shared, all: &mut Opened) {
         drop(waiting);
         let count = lines.iter().map(Vec::len).sum();
         shared.entries.fetch_sub(count, Ordering::Relaxed);
-        shared.busy_since.store(wall_ns(), Ordering::Relaxed);
+        shared
+            .busy_since
+            .store(shared.running_ns(), Ordering::Relaxed);
         store(&mut all.store, &lines);
         drop(lines);
         for (key, value) in changes {
@@ -420,9 +446,12 @@ fn work(shared: &Shared, all: &mut Opened) {
         if Instant::now() >= due || is_ending {
             due = Instant::now() + FLUSH;
             let problem = all.flush().err().map(|error| error.to_string());
-            if let Some(problem) = &problem {
-                tracing::warn!("{problem}");
+            match &problem {
+                Some(problem) => tracing::warn!("{problem}"),
+                None if is_failing => tracing::info!("the disk can be written again"),
+                None => {}
             }
+            is_failing = problem.is_some();
             let excess = all.pending.len().saturating_sub(MAX_EVENTS);
             all.pending.drain(..excess);
             shared
@@ -517,7 +546,8 @@ impl Keeper {
         )
     }
 
-    /// Reads from the store. `None` if the disk does not answer in time, or too many readers wait.
+    /// Reads from the store. `None` if the disk does not answer in time, or too many readers wait. If it has not answered
+    /// for a while, nobody waits for long.
     pub async fn query<T: Send + 'static>(
         &self,
         within: Duration,
@@ -530,23 +560,36 @@ impl Keeper {
                 return None;
             }
             waiting.queries.push_back(Box::new(move |all| {
-                let _ = answer.send(read(all));
+                // A reader that has given up needs nothing read.
+                if !answer.is_closed() {
+                    let _ = answer.send(read(all));
+                }
             }));
         }
         self.shared.wake.notify_one();
+        let within = match self.stalled() {
+            Some(_) => within.min(STALLED_WAIT),
+            None => within,
+        };
         tokio::time::timeout(within, answered).await.ok()?.ok()
     }
 
     /// Returns the figures of the store.
     pub fn figures(&self) -> Figures {
         let mut figures = lock(&self.shared.figures).clone();
-        let since_ns = self.shared.busy_since.load(Ordering::Relaxed);
-        let busy_ns = wall_ns().saturating_sub(since_ns);
-        if since_ns != 0 && busy_ns > 5_000_000_000 {
-            let seconds = busy_ns / 1_000_000_000;
-            figures.problem = Some(format!("the disk has not answered for {seconds} s"));
+        if let Some(words) = self.stalled() {
+            figures.problem = Some(words);
         }
         figures
+    }
+
+    /// Returns in words how long the disk has not answered, if that is longer than it should take.
+    pub fn stalled(&self) -> Option<String> {
+        let since_ns = self.shared.busy_since.load(Ordering::Relaxed);
+        let busy_ns = self.shared.running_ns().saturating_sub(since_ns);
+        let seconds = busy_ns / 1_000_000_000;
+        (since_ns != 0 && busy_ns > STALLED_NS)
+            .then(|| format!("the disk has not answered for {seconds} s"))
     }
 
     /// Returns the number of entries that were not kept because the disk did not answer, and the limit.

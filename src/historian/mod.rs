@@ -34,7 +34,7 @@ mod second;
 mod service;
 mod state;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::net::ToSocketAddrs;
@@ -48,7 +48,7 @@ use std::time::Duration;
 use netsonde_core::config::{Config, MAX_FILE_BYTES};
 use netsonde_core::monitor;
 use netsonde_core::protocol::history::{Event, Monitor};
-use netsonde_history::chunk::Entry;
+use netsonde_history::chunk::{Entry, Probe};
 use netsonde_history::degraded;
 use netsonde_history::histogram::Step;
 use netsonde_history::store::Options;
@@ -65,7 +65,7 @@ use args::Args;
 use clock::Clocks;
 use record::Record;
 use service::History;
-use state::Historian;
+use state::{Compared, Historian};
 
 /// Reports of runs that may wait. A full queue holds up the runs, whose results netsonded then keeps or counts.
 const REPORTS: usize = 256;
@@ -229,19 +229,39 @@ fn listen(args: &Args, config: &Config) -> Result<(OwnedFd, Option<u32>, Option<
     Ok((control.listener.into(), Some(owner), control.lock))
 }
 
-/// Compares the next targets with their own history, in their order, and begins again at the end.
-async fn compare(historian: &RefCell<Historian>, next: &mut u32) {
+/// Where the comparison of targets with their own history is.
+#[derive(Default)]
+struct Comparison {
+    /// Number of the next target.
+    next: Cell<u32>,
+    is_running: Cell<bool>,
+}
+
+/// Compares the next targets with their own history, in their order, and begins again at the end. Does nothing while
+/// another one waits for the disk.
+async fn compare(historian: Rc<RefCell<Historian>>, comparison: Rc<Comparison>) {
+    if comparison.is_running.replace(true) {
+        return;
+    }
+    compare_next(&historian, &comparison.next).await;
+    comparison.is_running.set(false);
+}
+
+async fn compare_next(historian: &RefCell<Historian>, next: &Cell<u32>) {
     let (keeper, part) = {
         let historian = historian.borrow();
-        (historian.keeper.clone(), historian.after(*next, COMPARED))
+        (
+            historian.keeper.clone(),
+            historian.after(next.get(), COMPARED),
+        )
     };
-    *next = match part.last() {
-        Some((last, _)) if part.len() == COMPARED => last + 1,
+    next.set(match part.last() {
+        Some((last, ..)) if part.len() == COMPARED => last + 1,
         _ => 0,
-    };
+    });
     let now_ns = wall_ns();
     let read = move |all: &mut disk::Opened| {
-        let each = part.into_iter().map(|(series, interval_ns)| {
+        let each = part.into_iter().map(|(series, interval_ns, former)| {
             let present_ns = PRESENT_NS.max(interval_ns.saturating_mul(PRESENT_INTERVALS));
             let since_ns = now_ns.saturating_sub(present_ns);
             let present = all.store.span(series, since_ns, now_ns)?;
@@ -261,16 +281,48 @@ async fn compare(historian: &RefCell<Historian>, next: &mut u32) {
                 history = all.store.span(series, from_ns, since_ns)?;
             }
             let reason = degraded::compare(&present, &history);
-            Ok((series, reason.map(|reason| reason.words(when)), since_ns))
+            let turned_ns = match (former, reason) {
+                (None, Some(reason)) => {
+                    let probes = probes(all, series, since_ns.saturating_sub(present_ns))?;
+                    reason.onset(&probes)
+                }
+                (Some(former), None) => {
+                    let probes = probes(all, series, since_ns.saturating_sub(present_ns))?;
+                    former.recovery(&probes)
+                }
+                _ => None,
+            };
+            Ok(Compared {
+                series,
+                since_ns,
+                turned_ns: turned_ns.unwrap_or(since_ns),
+                reason: reason.map(|reason| (reason, reason.words(when))),
+            })
         });
         each.collect::<Result<Vec<_>, netsonde_history::store::Error>>()
     };
     // Without an answer of the disk nothing is known.
     if let Some(Ok(found)) = keeper.query(COMPARE_WAIT, read).await {
-        for (series, words, since_ns) in found {
-            historian.borrow_mut().compared(series, words, since_ns);
+        for compared in found {
+            historian.borrow_mut().compared(compared);
         }
     }
+}
+
+/// Reads the probes of a series from a time on.
+fn probes(
+    all: &mut disk::Opened,
+    series: u32,
+    from_ns: u64,
+) -> Result<Vec<Probe>, netsonde_history::store::Error> {
+    let mut probes = Vec::new();
+    all.store.entries(series, from_ns, u64::MAX, |coded| {
+        if let Entry::Probe(probe) = coded.entry() {
+            probes.push(probe);
+        }
+        true
+    })?;
+    Ok(probes)
 }
 
 /// Brings states up to the last probe in the store: after a kill they are those of the last time that they were
@@ -281,28 +333,29 @@ async fn replay(historian: &RefCell<Historian>) {
     let now_ns = wall_ns();
     let read = move |all: &mut disk::Opened| {
         let each = unread.into_iter().map(|(series, last_ns)| {
-            // A state that was never written was up: its last minute says so again.
+            // A state that was never written was up: its last minute says so again. One that was written may know
+            // results that were held, and are not in the store.
             let from_ns = match last_ns {
                 0 => now_ns.saturating_sub(REPLAY_NS.0),
                 last_ns => last_ns
-                    .saturating_add(1)
+                    .saturating_sub(REPLAY_NS.0)
                     .max(now_ns.saturating_sub(REPLAY_NS.1)),
             };
-            let mut probes = Vec::new();
-            let read = all.store.entries(series, from_ns, u64::MAX, |coded| {
-                if let Entry::Probe(probe) = coded.entry() {
-                    probes.push((probe.sent_ns, probe.fate));
-                }
-                true
-            });
-            read.map(|()| (series, probes))
+            let probes = probes(all, series, from_ns)?;
+            let stored_ns = match probes.last() {
+                Some(last) => Some(last.sent_ns),
+                None => all.store.at(series, now_ns)?.map(|probe| probe.sent_ns),
+            };
+            let probes = probes.iter().filter(|probe| probe.sent_ns > last_ns);
+            let probes: Vec<_> = probes.map(|probe| (probe.sent_ns, probe.fate)).collect();
+            Ok((series, stored_ns, probes))
         });
-        each.collect::<Result<Vec<_>, _>>()
+        each.collect::<Result<Vec<_>, netsonde_history::store::Error>>()
     };
     match keeper.query(REPLAY_WAIT, read).await {
         Some(Ok(all)) => {
-            for (series, probes) in all {
-                historian.borrow_mut().replay(series, &probes);
+            for (series, stored_ns, probes) in all {
+                historian.borrow_mut().replay(series, stored_ns, &probes);
             }
         }
         Some(Err(error)) => {
@@ -351,12 +404,13 @@ async fn serve(
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut clocks = Clocks::now();
+    let mut is_stalled = false;
     let (resolve, mut resolved) = resolver();
     let mut resolve_due = tokio::time::interval(RESOLVE);
     let mut asked: HashSet<String> = HashSet::new();
     let mut compare_due = tokio::time::interval(COMPARE);
     compare_due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut next_compared = 0;
+    let comparison = Rc::new(Comparison::default());
     tracing::info!("ready");
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     loop {
@@ -369,7 +423,10 @@ async fn serve(
             Some((time_ns, event)) = logged.recv() => historian.borrow_mut().logged(time_ns, event),
             Some((name, found)) = resolved.recv() => historian.borrow_mut().resolved(&name, found),
             _ = resolve_due.tick() => asked.clear(),
-            _ = compare_due.tick() => compare(&historian, &mut next_compared).await,
+            // By itself: the disk may not answer.
+            _ = compare_due.tick() => {
+                tokio::task::spawn_local(compare(historian.clone(), comparison.clone()));
+            }
             _ = tick.tick() => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Watchdog]);
                 crate::log::sum_up();
@@ -381,6 +438,15 @@ async fn serve(
                     historian.borrow_mut().interrupted(happened);
                 }
                 historian.borrow_mut().tick();
+                let stalled = historian.borrow().keeper.stalled();
+                match &stalled {
+                    Some(words) if !is_stalled => {
+                        tracing::warn!("{words}: what is to be stored waits in memory");
+                    }
+                    None if is_stalled => tracing::info!("the disk answers again"),
+                    _ => {}
+                }
+                is_stalled = stalled.is_some();
                 for name in historian.borrow().names() {
                     if asked.insert(name.clone()) {
                         let _ = resolve.send(name);

@@ -16,6 +16,7 @@ use netsonde_core::protocol::inventory::{MAX_PATHS, Path, PathsCall};
 use netsonde_core::protocol::ping::{Options, Probe};
 use netsonde_history::book::{Book, Kind as OutageKind, Loss, News, Outage, Tracked};
 use netsonde_history::chunk::{Entry, Gap, GapReason, Probe as Stored};
+use netsonde_history::degraded::Reason;
 use netsonde_history::disk::Disk;
 use netsonde_history::load::Loads;
 use netsonde_history::shared::Cause;
@@ -105,6 +106,8 @@ pub struct Target {
     pub words: Vec<(u64, Rc<str>)>,
     /// Send time of the first lost probe of each second with any, the latest last.
     lost: VecDeque<u64>,
+    /// Why it was worse than its own history when it was compared last.
+    worse: Option<Reason>,
     /// Results that are not in the store yet, because the first of them may still change: until when.
     held: VecDeque<(u64, Line)>,
 }
@@ -244,6 +247,19 @@ impl Words {
         self.latest.push_front(text.clone());
         text
     }
+}
+
+/// Result of a comparison of a target with its own history. Times are in nanoseconds since 1970.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// Number of the target.
+    pub series: u32,
+    /// Begin of the present that was compared.
+    pub since_ns: u64,
+    /// First probe of the change if there is one, otherwise as `since_ns`.
+    pub turned_ns: u64,
+    /// Why it is worse, also in words; `None` if it is not.
+    pub reason: Option<(Reason, String)>,
 }
 
 /// What watchers are told.
@@ -406,15 +422,16 @@ impl Historian {
         all.collect()
     }
 
-    /// Takes probes of the store that a state does not know: those before a kill.
-    pub fn replay(&mut self, series: u32, probes: &[(u64, Fate)]) {
+    /// Takes probes of the store that a state does not know: those before a kill. `stored_ns` is the time of the last one
+    /// that is there: from then on a gap is declared, also if the state knows later ones.
+    pub fn replay(&mut self, series: u32, stored_ns: Option<u64>, probes: &[(u64, Fate)]) {
         for (sent_ns, fate) in probes {
             // What was seen of them is in the outages, as far as it was written.
             let news = self.book.result(series, *sent_ns, *fate, None);
             self.tell(news);
-            if let Some(target) = self.targets.get_mut(&series) {
-                target.last_ns = *sent_ns;
-            }
+        }
+        if let (Some(stored_ns), Some(target)) = (stored_ns, self.targets.get_mut(&series)) {
+            target.last_ns = stored_ns;
         }
     }
 
@@ -497,6 +514,7 @@ impl Historian {
                 gap: Some(GapReason::Stopped),
                 words: Vec::new(),
                 lost: VecDeque::new(),
+                worse: None,
                 held: VecDeque::new(),
             };
             self.targets.insert(number, target);
@@ -1305,30 +1323,41 @@ impl Historian {
         );
     }
 
-    /// Returns the next targets from a number on, each with the interval of its probes in nanoseconds.
-    pub fn after(&self, first: u32, count: usize) -> Vec<(u32, u64)> {
+    /// Returns the next targets from a number on, each with the interval of its probes in nanoseconds, and why it was
+    /// worse than its own history before.
+    pub fn after(&self, first: u32, count: usize) -> Vec<(u32, u64, Option<Reason>)> {
         let interval_of = |target: &Target| {
             let known = self.monitors.get(&target.monitor);
             known.map_or(0, |known| known.spec.interval_ns)
         };
-        let mut all: Vec<(u32, u64)> = (self.targets.iter())
+        let mut all: Vec<_> = (self.targets.iter())
             .filter(|(series, _)| **series >= first)
-            .map(|(series, target)| (*series, interval_of(target)))
+            .map(|(series, target)| (*series, interval_of(target), target.worse))
             .collect();
-        all.sort_unstable();
+        all.sort_unstable_by_key(|(series, ..)| *series);
         all.truncate(count);
         all
     }
 
-    /// Takes the result of a comparison of a target with its own history: why it is worse, since a time.
-    pub fn compared(&mut self, series: u32, words: Option<String>, since_ns: u64) {
+    /// Takes the result of a comparison of a target with its own history.
+    pub fn compared(&mut self, compared: Compared) {
+        let Compared {
+            series,
+            since_ns,
+            turned_ns,
+            reason,
+        } = compared;
+        let (reason, words) = reason.unzip();
         let state = self.book.state(series).map(|(state, ..)| state);
-        let is_new = match (state, &words) {
+        let turned = match (state, &words) {
             (Some(State::Up), Some(_)) => Some("target_degraded"),
             (Some(State::Degraded), None) => Some("target_restored"),
             _ => None,
         };
-        if let (Some(kind), Some(target)) = (is_new, self.targets.get(&series)) {
+        if let Some(target) = self.targets.get_mut(&series) {
+            target.worse = reason;
+        }
+        if let (Some(kind), Some(target)) = (turned, self.targets.get(&series)) {
             let (monitor, address) = (target.monitor.clone(), target.address.clone());
             let address = address.unwrap_or_default();
             let text = match &words {
@@ -1337,8 +1366,15 @@ impl Historian {
             };
             tracing::info!("{text}");
             self.log(kind, "notice", &address, text);
+            if words.is_some() {
+                self.pin(series, turned_ns);
+            }
         }
-        let news = self.book.degraded(series, words, since_ns);
+        let at_ns = match turned {
+            Some(_) => turned_ns,
+            None => since_ns,
+        };
+        let news = self.book.degraded(series, words, at_ns);
         self.tell(news);
     }
 

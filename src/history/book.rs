@@ -164,8 +164,6 @@ struct Doubt {
     words: String,
     /// The last cause other than its own, with its words.
     cause: Option<(Cause, String)>,
-    /// Packets that are collected.
-    evidence: Option<u64>,
 }
 
 /// What is kept of a target over a restart.
@@ -175,6 +173,9 @@ pub struct Tracked {
     /// What was seen since the last answer, if a probe was lost.
     #[serde(skip)]
     doubt: Option<Box<Doubt>>,
+    /// Packets that are collected since then, or since it is worse.
+    #[serde(skip)]
+    evidence: Option<u64>,
     /// Words of the last lost probe.
     #[serde(default, skip_serializing_if = "is_default")]
     words: Option<String>,
@@ -242,6 +243,7 @@ impl Book {
                 let tracked = Tracked {
                     machine: Machine::new(rule),
                     doubt: None,
+                    evidence: None,
                     words: None,
                     outages: Vec::new(),
                     degraded: None,
@@ -342,9 +344,8 @@ impl Book {
 
     /// Notes that packets are collected of a target that is suspected.
     pub fn attach(&mut self, series: u32, evidence: u64) {
-        let tracked = self.targets.get_mut(&series);
-        if let Some(doubt) = tracked.and_then(|tracked| tracked.doubt.as_mut()) {
-            doubt.evidence = Some(evidence);
+        if let Some(tracked) = self.targets.get_mut(&series) {
+            tracked.evidence = Some(evidence);
         }
     }
 
@@ -372,7 +373,6 @@ impl Book {
                     since_ns: sent_ns,
                     words: loss.words.clone(),
                     cause: None,
-                    evidence: None,
                 })
             });
             if !matches!(loss.cause, Cause::Own { .. }) {
@@ -417,6 +417,7 @@ impl Book {
         };
         let Some(outage) = tracked.machine.outage().cloned() else {
             if fate == Fate::Replied && tracked.doubt.take().is_some() {
+                tracked.evidence = None;
                 news.push(News::Cleared(series));
             }
             return;
@@ -535,7 +536,7 @@ impl Book {
             return;
         };
         let doubt = tracked.doubt.as_deref();
-        let evidence = doubt.and_then(|doubt| doubt.evidence);
+        let evidence = tracked.evidence;
         let first = doubt.map(|doubt| doubt.words.clone());
         let (cause, words) = match doubt.and_then(|doubt| doubt.cause.clone()) {
             Some(seen) => seen,
@@ -560,6 +561,7 @@ impl Book {
             return;
         };
         tracked.doubt = None;
+        tracked.evidence = None;
         let number = outage.number;
         let known = tracked
             .outages
@@ -687,10 +689,12 @@ impl Book {
                 };
                 let first = Some(words.clone());
                 let member = Member { outage, first };
+                // Packets of its begin, if it begins now and not behind an outage.
+                let evidence = tracked.evidence.take();
                 self.insert(Outage {
                     kind: Kind::Degraded,
                     members: BTreeMap::from([(series, member)]),
-                    ..Outage::new(id, Cause::Own { series }, words, None)
+                    ..Outage::new(id, Cause::Own { series }, words, evidence)
                 });
                 news.push(News::Began(id));
             }
@@ -933,6 +937,7 @@ mod tests {
             book.result(0, START + second * SECOND, Fate::Replied, None);
         }
         let words = || Some("median 9 ms, 3 ms before".to_owned());
+        book.attach(0, 77);
         let began = book.degraded(0, words(), START + 10 * SECOND);
         assert_eq!(
             began,
@@ -943,6 +948,7 @@ mod tests {
         );
         let found = book.outage(1).unwrap();
         assert_eq!((found.kind, found.end_ns()), (Kind::Degraded, None));
+        assert_eq!(found.evidence, Some(77));
         assert_eq!(found.words, "median 9 ms, 3 ms before");
         assert_eq!(book.outage_of(0), None, "it is not down");
 
@@ -979,5 +985,69 @@ mod tests {
         assert_eq!(book.outage(1).unwrap().end_ns(), Some(begin_ns));
         assert_eq!(book.outage(2).unwrap().kind, Kind::Outage);
         assert_eq!(book.outages().count(), 2);
+    }
+
+    #[test]
+    fn a_clock_set_a_day_ahead_and_back_is_unknown_and_no_outage() {
+        const DAY: i64 = 86_400 * SECOND as i64;
+        // A result of the time after the step may come before the step is noticed, or behind it.
+        for is_noticed_first in [true, false] {
+            let mut book = book(2);
+            let mut news = Vec::new();
+            let mut step_ns = 0;
+            for second in 0..60u64 {
+                let at_ns = |second: u64| (START + second * SECOND).saturating_add_signed(step_ns);
+                // Answered, and one target is lost from the middle of the time with the wrong clock on.
+                let measure = |book: &mut Book, at_ns: u64, news: &mut Vec<News>| {
+                    news.extend(book.result(0, at_ns, Fate::Replied, None));
+                    let own = Cause::Own { series: 1 };
+                    match second {
+                        35..45 => news.extend(book.result(
+                            1,
+                            at_ns,
+                            Fate::Unanswered,
+                            loss(own, "no reply"),
+                        )),
+                        _ => news.extend(book.result(1, at_ns, Fate::Replied, None)),
+                    }
+                };
+                let step = match second {
+                    20 => Some(DAY),
+                    40 => Some(0),
+                    _ => None,
+                };
+                let Some(after_ns) = step else {
+                    measure(&mut book, at_ns(second), &mut news);
+                    news.extend(book.tick(at_ns(second)));
+                    continue;
+                };
+                let before_ns = at_ns(second - 1);
+                step_ns = after_ns;
+                let at_ns = (START + second * SECOND).saturating_add_signed(step_ns);
+                if !is_noticed_first {
+                    measure(&mut book, at_ns, &mut news);
+                }
+                for series in 0..2 {
+                    news.extend(book.gap(series, before_ns));
+                    assert_eq!(book.state(series).unwrap().0, State::Unknown);
+                }
+                news.extend(book.tick(at_ns));
+                if is_noticed_first {
+                    measure(&mut book, at_ns, &mut news);
+                }
+            }
+            for series in 0..2 {
+                assert_eq!(book.state(series).unwrap().0, State::Up);
+            }
+            // The only one is that of the target that was lost, before the clock was set back and behind that.
+            let began = news.iter().filter(|one| matches!(one, News::Began(_)));
+            assert_eq!(began.count(), 1, "{is_noticed_first}: {news:?}");
+            let outage = book.outage(1).unwrap();
+            assert_eq!(outage.members.keys().collect::<Vec<_>>(), [&1]);
+            assert_eq!(outage.begin_ns(), (START + 35 * SECOND) + DAY as u64);
+            assert_eq!(outage.end_ns(), Some(START + 45 * SECOND));
+            let measured = outage.duration_ns() / SECOND;
+            assert!((8..=10).contains(&measured), "{measured}");
+        }
     }
 }

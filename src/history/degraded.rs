@@ -9,6 +9,7 @@
 
 use netsonde_core::probe::Fate;
 
+use crate::chunk::Probe;
 use crate::histogram::Step;
 
 /// Probes that the present must have: one minute at 1 s.
@@ -23,6 +24,8 @@ pub const MAX_CHANCE: f64 = 1e-9;
 const FACTOR: f64 = 1.5;
 /// Nanoseconds by which a percentile must have grown: below, no user notices, and a busy host does it.
 const MIN_GROWTH_NS: u64 = 500_000;
+/// Least share of probes that are worse, when a change is looked for: none so far does not mean that none is possible.
+const MIN_SHARE: f64 = 0.001;
 /// Share of lost and late probes above which an increase matters.
 const MIN_LOSS: f64 = 0.02;
 
@@ -81,6 +84,65 @@ impl Reason {
                 history * 100.0
             ),
         }
+    }
+}
+
+impl Reason {
+    /// Returns whether a probe is one of those that there are more of; `None` if it says nothing about that.
+    fn is_worse(&self, probe: &Probe) -> Option<bool> {
+        match *self {
+            Reason::Median { now_ns, history_ns } => {
+                let middle_ns = now_ns.midpoint(history_ns);
+                Some(probe.wire_ns? > middle_ns)
+            }
+            Reason::Tail { history_ns, .. } => Some(probe.wire_ns? > history_ns),
+            Reason::Loss { .. } => Some(probe.fate != Fate::Replied),
+        }
+    }
+
+    /// Returns the share of such probes in history and now, both above 0 and below 1.
+    fn shares(&self) -> (f64, f64) {
+        let (history, now) = match *self {
+            // Most of them now, and a few before.
+            Reason::Median { .. } => (0.1, 0.9),
+            Reason::Tail { share, .. } => (0.01, share),
+            Reason::Loss { now, history } => (history, now),
+        };
+        let history = history.clamp(MIN_SHARE, 0.5);
+        (history, now.clamp(2.0 * history, 1.0 - MIN_SHARE))
+    }
+
+    /// Returns the send time of the first probe of the change: of all times that split the probes, the one behind
+    /// which they are most likely those of the present, and before which those of history. `probes` are in the order
+    /// of sending. `None` if the last ones are like history.
+    pub fn onset(&self, probes: &[Probe]) -> Option<u64> {
+        self.split(probes, 1.0)
+    }
+
+    /// Returns the send time of the first probe that is like history again, in the same way.
+    pub fn recovery(&self, probes: &[Probe]) -> Option<u64> {
+        self.split(probes, -1.0)
+    }
+
+    /// The longest of the most likely ends of the probes; `sign` is 1 if it is that of the present, and -1 if it is that
+    /// of history.
+    fn split(&self, probes: &[Probe], sign: f64) -> Option<u64> {
+        let (history, now) = self.shares();
+        let (mut sum, mut best) = (0.0, (0.0, None));
+        for probe in probes.iter().rev() {
+            let Some(is_worse) = self.is_worse(probe) else {
+                continue;
+            };
+            sum += sign
+                * match is_worse {
+                    true => (now / history).ln(),
+                    false => ((1.0 - now) / (1.0 - history)).ln(),
+                };
+            if sum >= best.0 {
+                best = (sum, Some(probe.sent_ns));
+            }
+        }
+        best.1
     }
 }
 
@@ -224,6 +286,60 @@ mod tests {
             "{}",
             loss.words("before")
         );
+    }
+
+    /// Probes at 1 s.
+    fn probes(answers: impl Iterator<Item = Option<u64>>) -> Vec<Probe> {
+        let probe = |(second, wire_ns): (u64, Option<u64>)| Probe {
+            sent_ns: second * 1_000_000_000,
+            fate: wire_ns.map_or(Fate::Unanswered, |_| Fate::Replied),
+            wire_ns,
+            total_ns: wire_ns,
+        };
+        (0..).zip(answers).map(probe).collect()
+    }
+
+    #[test]
+    fn a_change_is_dated_by_the_probes() {
+        const SECOND: u64 = 1_000_000_000;
+        let median = Reason::Median {
+            now_ns: 16_000_000,
+            history_ns: 4_000_000,
+        };
+        // An outlier before it, some lost, and one that is as before.
+        let shifted = probes((0..240u64).map(|second| match second {
+            40 => Some(30_000_000),
+            155 | 160..165 => None,
+            180 => Some(4_000_000),
+            0..150 => Some(4_000_000 + second * 1000),
+            _ => Some(16_000_000 + second * 1000),
+        }));
+        assert_eq!(median.onset(&shifted), Some(150 * SECOND));
+        let back = probes((0..240u64).map(|second| match second {
+            0..77 => Some(16_000_000),
+            _ => Some(4_000_000),
+        }));
+        assert_eq!(median.recovery(&back), Some(77 * SECOND));
+        assert_eq!(median.onset(&back), None);
+        let loss = Reason::Loss {
+            now: 0.25,
+            history: 0.0,
+        };
+        let lossy = probes(
+            (0..240u64).map(|second| (second < 100 || second % 4 != 0).then_some(4_000_000)),
+        );
+        assert_eq!(loss.onset(&lossy), Some(100 * SECOND));
+        let tail = Reason::Tail {
+            now_ns: 90_000_000,
+            history_ns: 10_000_000,
+            share: 0.2,
+        };
+        let slow = probes((0..240u64).map(|second| match second {
+            100.. if second % 5 == 0 => Some(90_000_000),
+            _ => Some(4_000_000),
+        }));
+        assert_eq!(tail.onset(&slow), Some(100 * SECOND));
+        assert_eq!(median.onset(&[]), None);
     }
 
     #[test]

@@ -166,7 +166,12 @@ impl<D: Directory> Packets<D> {
         blocks: &[u8],
         now_ns: u64,
     ) -> Result<(), Error> {
-        let mut open = match self.open.take() {
+        // If the file was removed, writes to it would succeed and reach no file.
+        let is_gone = self.open.as_ref().is_some_and(|open| {
+            let opened = self.directory.open(&open.head().name());
+            opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+        });
+        let mut open = match self.open.take().filter(|_| !is_gone) {
             Some(open) => open,
             None => self.create(now_ns)?,
         };
@@ -462,6 +467,20 @@ mod tests {
         };
         packets.read(room, 0, u64::MAX, collect).unwrap();
         found
+    }
+
+    #[test]
+    fn what_comes_after_files_were_removed_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut packets = Packets::open(Disk::new(directory.path()), options(1)).unwrap();
+        fill(&mut packets, 0..10);
+        for file in std::fs::read_dir(directory.path()).unwrap() {
+            std::fs::remove_file(file.unwrap().path()).unwrap();
+        }
+        fill(&mut packets, 10..20);
+        drop(packets);
+        let mut packets = Packets::open(Disk::new(directory.path()), options(2)).unwrap();
+        assert_eq!(numbers(&mut packets, 0), [10, 12, 14, 16, 18]);
     }
 
     #[test]

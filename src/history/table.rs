@@ -3,11 +3,12 @@
 //!
 //! ```text
 //! netsonde-table 1
+//! 5b20c7d4 ["netsonde-table",1]
 //! 8f3a02c1 ["outage/17",{"begin_ns":...}]
 //! 0d51b8e4 ["outage/3",null]
 //! ```
 //! A line has the CRC-32 of what follows the space; the last line of a key counts, and null removes it. A line
-//! that is damaged or cut costs itself. When most of the file is superseded it is written anew under another
+//! that is damaged or cut costs itself. The version is there twice, so that damage is not taken for another version. When most of the file is superseded it is written anew under another
 //! name, and renamed.
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use crate::store::{Error, failure};
 
 /// First line of a file.
 const HEAD: &str = "netsonde-table ";
+/// Key of the second line.
+const HEAD_KEY: &str = "netsonde-table";
 /// Version of the format.
 const VERSION: u16 = 1;
 /// Length of a file in bytes below which it is not written anew.
@@ -86,6 +89,12 @@ fn parse(line: &str) -> Option<(String, Box<str>)> {
     Some((parsed.0, parsed.1.get().into()))
 }
 
+/// Returns whether a line is the second one of a file of this version.
+fn is_head(text: &[u8]) -> bool {
+    let parsed = std::str::from_utf8(text).ok().and_then(parse);
+    parsed.is_some_and(|(key, value)| key == HEAD_KEY && *value == *VERSION.to_string())
+}
+
 impl<D: Directory> Table<D> {
     /// Opens a table, or begins one.
     ///
@@ -123,14 +132,14 @@ impl<D: Directory> Table<D> {
         let count = opened.and_then(|file| file.read_at(&mut bytes, 0));
         bytes.truncate(count.map_err(failed)?);
         // Damage may have made anything of it: each line for itself.
-        let mut lines = bytes.split(|byte| *byte == b'\n');
+        let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
         let head = lines.next().unwrap_or_default();
         let version = std::str::from_utf8(head)
             .ok()
             .and_then(|head| head.strip_prefix(HEAD));
         match version.map(str::parse::<u16>) {
             Some(Ok(VERSION)) => {}
-            Some(Ok(found)) => {
+            Some(Ok(found)) if lines.peek().is_none_or(|next| !is_head(next)) => {
                 let path = format!("{}/{}", self.directory.path(), self.name);
                 return Err(Error::Version { path, found });
             }
@@ -139,6 +148,7 @@ impl<D: Directory> Table<D> {
         for text in lines.filter(|text| !text.is_empty()) {
             let parsed = std::str::from_utf8(text).ok().and_then(parse);
             match parsed {
+                Some((key, _)) if key == HEAD_KEY => {}
                 Some((key, value)) => self.put(key, value),
                 None => self.counters.damaged += 1,
             }
@@ -207,6 +217,7 @@ impl<D: Directory> Table<D> {
     ///
     /// The file system refuses. Nothing is lost: it is written by the next successful call.
     pub fn flush(&mut self) -> Result<(), Error> {
+        self.check_file();
         let is_large = self.length >= MIN_REWRITE_BYTES && self.length > 4 * self.live;
         let flushed = match self.is_stale || is_large {
             true => self.rewrite(),
@@ -219,6 +230,15 @@ impl<D: Directory> Table<D> {
             self.file = None;
         }
         flushed
+    }
+
+    /// If the file was removed, writes to it would succeed and reach no file: everything goes to another one.
+    fn check_file(&mut self) {
+        let opened = self.directory.open(&self.name);
+        if opened.is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+            self.file = None;
+            self.is_stale = true;
+        }
     }
 
     fn append(&mut self) -> Result<(), Error> {
@@ -243,6 +263,7 @@ impl<D: Directory> Table<D> {
 
     fn rewrite(&mut self) -> Result<(), Error> {
         let mut text = format!("{HEAD}{VERSION}\n");
+        text.push_str(&line(HEAD_KEY, &VERSION.to_string()));
         for (key, value) in &self.entries {
             text.push_str(&line(key, value));
         }
@@ -322,20 +343,40 @@ mod tests {
             let whole = bytes[..at].iter().filter(|byte| **byte == b'\n').count();
             let mut table = open(&cut);
             let kept = numbers(&table).len();
-            // Without its line feed the last line may be whole, too.
+            // Two lines are the head. Without its line feed the last line may be whole, too.
+            let most = whole.saturating_sub(1);
             assert!(
-                (whole.saturating_sub(1)..=whole).contains(&kept),
+                (whole.saturating_sub(2)..=most).contains(&kept),
                 "{at}: {kept}"
             );
             // What comes next is not lost behind it.
             table.set("n/99", json(&99));
             table.flush().unwrap();
             assert_eq!(numbers(&open(&cut)).len(), kept + 1, "{at}");
-            let flipped = disk.copy();
-            flipped.0.borrow_mut().files.get_mut(NAME).unwrap().bytes[at] ^= 0x20;
-            if let Ok(table) = Table::open(flipped, NAME) {
+            for bits in [0x01, 0x02, 0x10, 0xff] {
+                let flipped = disk.copy();
+                flipped.0.borrow_mut().files.get_mut(NAME).unwrap().bytes[at] ^= bits;
+                let table = open(&flipped);
                 assert!(numbers(&table).len() >= 48, "{at}");
+                assert!(table.counters().damaged > 0, "{at}");
             }
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_written_whole() {
+        let disk = Memory::default();
+        for is_open in [true, false] {
+            let mut table = open(&disk);
+            table.set("n/1", json(&1));
+            table.flush().unwrap();
+            if !is_open {
+                table = open(&disk);
+            }
+            disk.0.borrow_mut().files.clear();
+            table.set("n/2", json(&2));
+            table.flush().unwrap();
+            assert_eq!(numbers(&open(&disk.copy())).len(), 2, "{is_open}");
         }
     }
 

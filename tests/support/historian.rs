@@ -12,6 +12,29 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, Service};
 
+/// Time of a reply in nanoseconds since 1970.
+pub fn ns(value: &Value) -> i128 {
+    let time: jiff::Timestamp = value.as_str().unwrap().parse().unwrap();
+    time.as_nanosecond()
+}
+
+/// Nanoseconds since 1970.
+pub fn now() -> i128 {
+    jiff::Timestamp::now().as_nanosecond()
+}
+
+/// Number of targets of an outage in a list, which names the first of them.
+pub fn target_count(outage: &Value) -> usize {
+    let left_out = outage["targets_left_out"].as_u64().unwrap_or(0);
+    outage["targets"].as_array().unwrap().len() + left_out as usize
+}
+
+/// Runs ip(8) inside a host.
+pub fn ip(host: &Host, words: &str) {
+    let words: Vec<&str> = words.split(' ').collect();
+    super::inside(host, "ip", &words);
+}
+
 /// A historian with its own directory, in that of its service. It is stopped when this is dropped.
 pub struct Historian {
     directory: PathBuf,
@@ -57,6 +80,18 @@ impl Historian {
         self.running = Some(host.spawn(&mut command).unwrap());
         let answers = || self.try_call("Status", &json!({})).is_ok();
         assert!(wait_until(PATIENCE, answers), "no answer:\n{}", self.log());
+    }
+
+    /// Runs the client against the service and this historian.
+    pub fn client(&self, arguments: &[&str]) -> std::process::Output {
+        Command::new(env!("CARGO_BIN_EXE_netsonde"))
+            .env("NETSONDE_HISTORY_SOCKET", self.path("history.sock"))
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -40,6 +40,10 @@ const BULK_SHARE: u64 = 4;
 const PINS_A_MINUTE: usize = 20;
 /// Evidence that is being collected.
 const JOBS: usize = 64;
+/// Pause before what failed is tried again, and how often: netsonded may be away, or the disk full. After five minutes
+/// its memory has the packets no more.
+const AGAIN: Duration = Duration::from_secs(10);
+const ATTEMPTS: u32 = 30;
 /// Hosts whose packets of the store bulk are evidence: those of one outage's target.
 const HOSTS: usize = 16;
 /// Targets of one evidence whose ways are looked at: those of different monitors and routers, with luck.
@@ -53,6 +57,8 @@ struct Job {
     due: Instant,
     /// What the first half found; `None` before it.
     first: Option<Half>,
+    /// Attempts that failed since the last one that did not.
+    failed: u32,
 }
 
 /// The way to a target that is suspected.
@@ -79,6 +85,8 @@ struct Half {
     record: u64,
     next: BTreeMap<String, u64>,
     problems: Vec<String>,
+    /// Why nothing could be fetched or written.
+    failure: Option<String>,
 }
 
 #[derive(Default)]
@@ -92,12 +100,14 @@ struct Jobs {
     about: BTreeMap<u64, About>,
     /// The outage whose evidence is being fetched, and its begin.
     current: Option<(u64, u64)>,
+    /// Evidence that is forgotten, and whose files are to be removed.
+    forgotten: Vec<u64>,
     is_ending: bool,
 }
 
 struct Collector {
     shared: Arc<Shared>,
-    shelf: Mutex<Shelf>,
+    shelf: Shelf,
     jobs: Mutex<Jobs>,
     wake: EventFd,
 }
@@ -114,11 +124,11 @@ impl Evidences {
         directory: PathBuf,
         stop: Arc<OwnedFd>,
     ) -> io::Result<Evidences> {
-        let mut shelf = Shelf::new(directory);
+        let shelf = Shelf::new(directory);
         shared.problem(Problem::Evidence, shelf.read().err());
         let collector = Arc::new(Collector {
             shared,
-            shelf: Mutex::new(shelf),
+            shelf,
             jobs: Mutex::default(),
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
         });
@@ -141,7 +151,7 @@ impl Evidences {
         let directory = shared.directory.join("../evidence");
         let collector = Collector {
             shared,
-            shelf: Mutex::new(Shelf::new(directory)),
+            shelf: Shelf::new(directory),
             jobs: Mutex::default(),
             wake: EventFd::new().expect("descriptors"),
         };
@@ -184,6 +194,7 @@ impl Evidences {
             hosts: hosts.iter().take(HOSTS).copied().collect(),
             due: now,
             first: None,
+            failed: 0,
         });
         drop(jobs);
         let _ = self.collector.wake.write(1);
@@ -202,28 +213,28 @@ impl Evidences {
 
     /// Returns what the host was like about the begin of an outage.
     pub fn surroundings(&self, id: u64) -> Surroundings {
-        let shelf = lock(&self.collector.shelf);
-        let found = shelf.entries.get(&id);
-        found.map_or_else(Surroundings::default, |entry| entry.surroundings.clone())
+        let found = self.collector.shelf.entry(id);
+        found.map_or_else(Surroundings::default, |entry| entry.surroundings)
     }
 
-    /// Forgets the evidence: there was no outage.
+    /// Forgets the evidence: there was no outage. Returns at once; the thread removes the files.
     pub fn unpin(&self, id: u64) {
         let mut jobs = lock(&self.collector.jobs);
         jobs.waiting.retain(|job| job.id != id);
         jobs.about.remove(&id);
         // The thread removes what it is fetching.
         jobs.current = jobs.current.filter(|current| current.0 != id);
+        if self.collector.shelf.forget(id).is_some() {
+            jobs.forgotten.push(id);
+        }
         drop(jobs);
-        lock(&self.collector.shelf).remove(id);
+        let _ = self.collector.wake.write(1);
     }
 
     /// Returns what there is of an outage.
     pub fn evidence(&self, id: u64) -> Option<Evidence> {
-        let found = lock(&self.collector.shelf)
-            .entries
-            .get(&id)
-            .map(Entry::evidence);
+        let found = self.collector.shelf.entry(id);
+        let found = found.as_ref().map(Entry::evidence);
         let jobs = lock(&self.collector.jobs);
         let waiting = jobs.waiting.iter().map(|job| (job.id, job.begin_ns));
         let mut all = waiting.chain(jobs.current);
@@ -244,12 +255,12 @@ impl Evidences {
     ///
     /// There is none of this outage, or the file cannot be read.
     pub fn open(&self, id: u64) -> Result<(OwnedFd, u64), KeepError> {
-        lock(&self.collector.shelf).open(id)
+        self.collector.shelf.open(id)
     }
 
     pub(super) fn part(&self) -> Part {
         let budget = self.collector.shared.options.evidence_bytes;
-        lock(&self.collector.shelf).part("evidence", budget)
+        self.collector.shelf.part("evidence", budget)
     }
 
     pub(super) fn limits(&self) -> Vec<Limit> {
@@ -312,12 +323,19 @@ fn link_of(links: &BTreeMap<String, String>, name: &str) -> String {
 
 impl Collector {
     fn run(&self, stop: &OwnedFd) {
+        let mut is_reported = false;
         loop {
             self.look_at_new_ways();
             let (job, wait_ms) = {
                 let mut jobs = lock(&self.jobs);
                 if jobs.is_ending {
                     return;
+                }
+                let forgotten = std::mem::take(&mut jobs.forgotten);
+                if !forgotten.is_empty() {
+                    drop(jobs);
+                    forgotten.iter().for_each(|id| self.shelf.remove(*id));
+                    continue;
                 }
                 let now = Instant::now();
                 let earliest = jobs.waiting.iter().enumerate();
@@ -345,22 +363,23 @@ impl Collector {
                 continue;
             };
             let id = job.id;
-            let next = self.collect(job);
-            let problem = next.as_ref().err();
-            let problem =
-                problem.map(|words| format!("the evidence of outage {id} is missing: {words}"));
-            self.shared.problem(Problem::Evidence, problem);
+            let (next, words) = self.collect(job);
             let mut jobs = lock(&self.jobs);
-            let is_wanted = jobs.current.take().is_some();
-            match next {
-                Ok(Some(job)) if is_wanted => jobs.waiting.push(job),
-                _ => {
-                    jobs.about.remove(&id);
-                }
+            let is_forgotten = jobs.current.take().is_none();
+            let next = next.filter(|_| !is_forgotten);
+            if next.is_none() {
+                jobs.about.remove(&id);
             }
+            jobs.waiting.extend(next);
+            let is_failing = jobs.waiting.iter().any(|job| job.failed > 0);
             drop(jobs);
-            if !is_wanted {
-                lock(&self.shelf).remove(id);
+            if is_forgotten {
+                self.shelf.remove(id);
+            }
+            // Of several failures only the first is reported.
+            if is_reported != is_failing {
+                is_reported = is_failing;
+                self.shared.problem(Problem::Evidence, words);
             }
         }
     }
@@ -434,29 +453,55 @@ impl Collector {
         found
     }
 
-    /// Fetches a half. Returns the job for the other one.
-    fn collect(&self, mut job: Job) -> Result<Option<Job>, String> {
-        let is_first = job.first.is_none();
-        let first = job.first.take().unwrap_or_default();
-        let mut entry = {
-            let mut shelf = lock(&self.shelf);
-            shelf.read()?;
-            match shelf.entries.get(&job.id) {
-                Some(entry) if !is_first => entry.clone(),
-                None if !is_first => return Ok(None),
-                _ => Entry {
-                    id: job.id,
-                    time_ns: wall_ns(),
-                    from_ns: job.begin_ns.saturating_sub(AROUND_NS),
-                    to_ns: job.begin_ns + AROUND_NS,
-                    ..Entry::default()
-                },
+    /// Fetches a half. Returns the job for the other one, or for another attempt with what is wrong.
+    fn collect(&self, job: Job) -> (Option<Job>, Option<String>) {
+        let why = match self.fetch_job(&job) {
+            Ok(None) => return (None, None),
+            Ok(Some(half)) => {
+                let due_ns = (job.begin_ns + AROUND_NS + LATER_NS).saturating_sub(wall_ns());
+                let job = Job {
+                    due: Instant::now() + Duration::from_nanos(due_ns.min(AROUND_NS + LATER_NS)),
+                    first: Some(half),
+                    failed: 0,
+                    ..job
+                };
+                return (Some(job), None);
             }
+            Err(words) => words,
+        };
+        let words = format!("the evidence of outage {} is missing: {why}", job.id);
+        if job.failed + 1 >= ATTEMPTS {
+            tracing::warn!("{words}; it is not tried again");
+            return (None, None);
+        }
+        let job = Job {
+            failed: job.failed + 1,
+            due: Instant::now() + AGAIN,
+            ..job
+        };
+        (Some(job), Some(format!("{words}; it is tried again")))
+    }
+
+    /// Fetches a half. Returns what the first one found; `None` if this is the second one.
+    fn fetch_job(&self, job: &Job) -> Result<Option<Half>, String> {
+        let is_first = job.first.is_none();
+        let first = job.first.clone().unwrap_or_default();
+        self.shelf.read()?;
+        let mut entry = match self.shelf.entry(job.id) {
+            Some(entry) if !is_first => entry,
+            None if !is_first => return Ok(None),
+            _ => Entry {
+                id: job.id,
+                time_ns: wall_ns(),
+                from_ns: job.begin_ns.saturating_sub(AROUND_NS),
+                to_ns: job.begin_ns + AROUND_NS,
+                ..Entry::default()
+            },
         };
         entry.surroundings = self.surroundings(job.id, !is_first);
-        let mut file = lock(&self.shelf).begin(job.id)?;
+        let mut file = self.shelf.begin(job.id)?;
         if !is_first {
-            let path = lock(&self.shelf).path(job.id, "pcapng");
+            let path = self.shelf.path(job.id, "pcapng");
             let copied = File::open(&path).and_then(|mut from| io::copy(&mut from, &mut file));
             copied.map_err(|error| in_words("copy", &path, &error))?;
         }
@@ -465,7 +510,10 @@ impl Collector {
         } else {
             EVIDENCE_MAX
         };
-        let half = self.fetch_half(&job, &first, &mut entry, &mut file, most);
+        let half = self.fetch_half(job, &first, &mut entry, &mut file, most);
+        if let Some(words) = half.failure.clone().filter(|_| job.failed + 1 < ATTEMPTS) {
+            return Err(words);
+        }
         let is_last = !is_first;
         entry.state = match (is_last, half.problems.is_empty(), entry.packets) {
             (false, ..) => "collecting",
@@ -479,16 +527,7 @@ impl Collector {
             lock(&self.jobs).too_long += 1;
         }
         self.shelve(file, entry)?;
-        if is_last {
-            return Ok(None);
-        }
-        let due_ns = (job.begin_ns + AROUND_NS + LATER_NS).saturating_sub(wall_ns());
-        let due_ns = due_ns.min(AROUND_NS + LATER_NS);
-        Ok(Some(Job {
-            due: Instant::now() + Duration::from_nanos(due_ns),
-            first: Some(half),
-            ..job
-        }))
+        Ok(is_first.then_some(half))
     }
 
     /// Appends what a half has: the stores that are small, and the target's packets of the store bulk.
@@ -500,7 +539,10 @@ impl Collector {
         file: &mut File,
         most: u64,
     ) -> Half {
-        let mut half = first.clone();
+        let mut half = Half {
+            failure: None,
+            ..first.clone()
+        };
         let control = &Store::ALL[..Store::Bulk as usize];
         let bulk = [Store::Bulk];
         let room = most.saturating_sub(entry.bytes);
@@ -538,7 +580,10 @@ impl Collector {
                     half.next.extend(fetched.next);
                     half.problems.extend(words);
                 }
-                Err(words) => half.problems.push(words),
+                Err(words) => {
+                    half.failure = Some(words.clone());
+                    half.problems.push(words);
+                }
             }
         }
         half.problems.dedup();
@@ -548,10 +593,11 @@ impl Collector {
     /// Puts evidence on the disk, and removes the oldest over the budget.
     fn shelve(&self, file: File, entry: Entry) -> Result<(), String> {
         let id = entry.id;
-        let mut shelf = lock(&self.shelf);
+        let shelf = &self.shelf;
         shelf.add(Some(file), entry)?;
-        while shelf.bytes() > self.shared.options.evidence_bytes && shelf.entries.len() > 1 {
-            let oldest = shelf.entries.values().filter(|one| one.id != id);
+        while shelf.bytes() > self.shared.options.evidence_bytes {
+            let entries = shelf.entries();
+            let oldest = entries.iter().filter(|one| one.id != id);
             let Some(oldest) = oldest.min_by_key(|one| one.time_ns).map(|one| one.id) else {
                 break;
             };

@@ -23,7 +23,7 @@ const ROOM_MIN: u64 = 64 << 10;
 /// What users kept.
 pub struct Keeps {
     shared: Arc<Shared>,
-    shelf: Mutex<Shelf>,
+    shelf: Shelf,
     /// Held while a capture is written: one at a time.
     writing: Mutex<()>,
     refused: Mutex<u64>,
@@ -31,11 +31,11 @@ pub struct Keeps {
 
 impl Keeps {
     pub(super) fn new(shared: Arc<Shared>, directory: PathBuf) -> Keeps {
-        let mut shelf = Shelf::new(directory);
+        let shelf = Shelf::new(directory);
         shared.problem(Problem::Kept, shelf.read().err());
         Keeps {
             shared,
-            shelf: Mutex::new(shelf),
+            shelf,
             writing: Mutex::default(),
             refused: Mutex::default(),
         }
@@ -58,7 +58,7 @@ impl Keeps {
         })?;
         let quota = self.shared.options.kept_bytes;
         let (id, room, mut file) = {
-            let mut shelf = lock(&self.shelf);
+            let shelf = &self.shelf;
             shelf.read().map_err(KeepError::NotKept)?;
             let room = quota.saturating_sub(shelf.bytes());
             if room < ROOM_MIN {
@@ -69,7 +69,7 @@ impl Keeps {
                     quota >> 20
                 )));
             }
-            let id = shelf.entries.keys().next_back().map_or(1, |last| last + 1);
+            let id = shelf.entries().last().map_or(1, |last| last.id + 1);
             (id, room, shelf.begin(id).map_err(KeepError::NotKept)?)
         };
         let now_ns = wall_ns();
@@ -80,7 +80,7 @@ impl Keeps {
             ..Selection::default()
         };
         let fetched = fetch(&self.shared.socket, selection, &mut file, room);
-        let mut shelf = lock(&self.shelf);
+        let shelf = &self.shelf;
         let outcome = fetched.and_then(|fetched| {
             let limit = format!("the quota of {} MiB was reached", quota >> 20);
             let (state, words) = state_of(&fetched, &Store::ALL, &limit);
@@ -111,11 +111,7 @@ impl Keeps {
 
     /// Returns all that was kept, oldest first.
     pub fn list(&self) -> Vec<Kept> {
-        lock(&self.shelf)
-            .entries
-            .values()
-            .map(Entry::kept)
-            .collect()
+        self.shelf.entries().iter().map(Entry::kept).collect()
     }
 
     /// Deletes what was kept.
@@ -124,11 +120,8 @@ impl Keeps {
     ///
     /// Nothing has this number.
     pub fn discard(&self, id: u64) -> Result<(), KeepError> {
-        let mut shelf = lock(&self.shelf);
-        if !shelf.entries.contains_key(&id) {
-            return Err(KeepError::NoSuch(id));
-        }
-        shelf.remove(id);
+        self.shelf.entry(id).ok_or(KeepError::NoSuch(id))?;
+        self.shelf.remove(id);
         Ok(())
     }
 
@@ -138,11 +131,11 @@ impl Keeps {
     ///
     /// Nothing has this number, or the file cannot be read.
     pub fn open(&self, id: u64) -> Result<(OwnedFd, u64), KeepError> {
-        lock(&self.shelf).open(id)
+        self.shelf.open(id)
     }
 
     pub(super) fn part(&self) -> Part {
-        lock(&self.shelf).part("kept", self.shared.options.kept_bytes)
+        self.shelf.part("kept", self.shared.options.kept_bytes)
     }
 
     pub(super) fn limit(&self) -> Limit {

@@ -91,8 +91,10 @@ impl Entry {
 #[derive(Default)]
 pub(super) struct Shelf {
     directory: PathBuf,
-    pub entries: BTreeMap<u64, Entry>,
-    is_read: bool,
+    /// Never held while the disk is used: the first thread reads them, and must not wait for the disk.
+    entries: Mutex<BTreeMap<u64, Entry>>,
+    /// Whether the directory was read. Held while files are written or removed.
+    is_read: Mutex<bool>,
 }
 
 pub(super) fn in_words(operation: &str, path: &Path, error: &io::Error) -> String {
@@ -112,9 +114,20 @@ impl Shelf {
         self.directory.join(format!("{id:010}.{extension}"))
     }
 
+    /// Returns the description of a file.
+    pub fn entry(&self, id: u64) -> Option<Entry> {
+        lock(&self.entries).get(&id).cloned()
+    }
+
+    /// Returns all descriptions in the order of their numbers.
+    pub fn entries(&self) -> Vec<Entry> {
+        lock(&self.entries).values().cloned().collect()
+    }
+
     /// Reads the directory, once it is there. Files that were not completed are removed.
-    pub fn read(&mut self) -> Result<(), String> {
-        if self.is_read && self.directory.exists() {
+    pub fn read(&self) -> Result<(), String> {
+        let mut is_read = lock(&self.is_read);
+        if *is_read && self.directory.exists() {
             return Ok(());
         }
         create(&self.directory).map_err(|error| error.to_string())?;
@@ -143,13 +156,13 @@ impl Shelf {
                 _ => {}
             }
         }
-        self.entries = entries;
-        self.is_read = true;
+        *lock(&self.entries) = entries;
+        *is_read = true;
         Ok(())
     }
 
     pub fn bytes(&self) -> u64 {
-        self.entries.values().map(|entry| entry.bytes).sum()
+        lock(&self.entries).values().map(|entry| entry.bytes).sum()
     }
 
     /// Creates a file that gets its name with [`Shelf::add`].
@@ -162,7 +175,8 @@ impl Shelf {
     }
 
     /// Puts a file that was begun, if there is one, and its description on the disk.
-    pub fn add(&mut self, file: Option<File>, entry: Entry) -> Result<(), String> {
+    pub fn add(&self, file: Option<File>, entry: Entry) -> Result<(), String> {
+        let _writing = lock(&self.is_read);
         let id = entry.id;
         let cannot = |path: &Path| {
             let path = path.to_owned();
@@ -183,20 +197,26 @@ impl Shelf {
         std::fs::rename(&from, &to).map_err(cannot(&to))?;
         let directory = File::open(&self.directory).and_then(|directory| directory.sync_all());
         directory.map_err(cannot(&self.directory))?;
-        self.entries.insert(id, entry);
+        lock(&self.entries).insert(id, entry);
         Ok(())
     }
 
-    pub fn remove(&mut self, id: u64) {
+    /// Forgets a file, and leaves it where it is. Does not use the disk.
+    pub fn forget(&self, id: u64) -> Option<Entry> {
+        lock(&self.entries).remove(&id)
+    }
+
+    pub fn remove(&self, id: u64) {
+        self.forget(id);
+        let _writing = lock(&self.is_read);
         for extension in ["json", "pcapng", "new", "json.new"] {
             let _ = std::fs::remove_file(self.path(id, extension));
         }
-        self.entries.remove(&id);
     }
 
     /// Opens the packets for reading.
     pub fn open(&self, id: u64) -> Result<(OwnedFd, u64), KeepError> {
-        let entry = self.entries.get(&id).filter(|entry| entry.bytes > 0);
+        let entry = self.entry(id).filter(|entry| entry.bytes > 0);
         let entry = entry.ok_or(KeepError::NoSuch(id))?;
         let path = self.path(id, "pcapng");
         let file = File::open(&path);
@@ -205,12 +225,13 @@ impl Shelf {
     }
 
     pub fn part(&self, name: &str, budget: u64) -> Part {
+        let entries = lock(&self.entries);
         Part {
             name: name.into(),
-            bytes: self.bytes(),
+            bytes: entries.values().map(|entry| entry.bytes).sum(),
             budget: Some(budget),
-            files: self.entries.len() as u64,
-            oldest: self.entries.values().map(|one| one.time_ns).min().map(time),
+            files: entries.len() as u64,
+            oldest: entries.values().map(|one| one.time_ns).min().map(time),
         }
     }
 }
