@@ -459,7 +459,16 @@ pub(super) const PAGES: &[Page] = &[
                       than the service's it refuses.\n\n\
                       It sends four echo requests to each of at most eight routers of its routing tables, \
                       and nothing else; --dry-run lists them and sends nothing. Lost requests have a fate, as \
-                      those of netsonde-ping(1).",
+                      those of netsonde-ping(1).\n\n\
+                      With a TARGET it finds out why a name, a host or a port cannot be reached, or is slow, and \
+                      names the first cause. It resolves the name with this host's resolver and reads from the \
+                      record what that asked on the wire. To the first address of each family it sends five echo \
+                      requests, and two as long as the MTU with DF. For a port it opens a connection, as any \
+                      program would, and closes it without sending anything; for a port of UDP it sends an empty \
+                      datagram, to 53 a question for the root's name servers, to 123 a request of NTP. Only if \
+                      something fails, the routers on the way are asked: 20 echo requests with a TTL of 1 to 20, \
+                      and as many as routers answered as long as the MTU if long ones vanish. It takes less than \
+                      a second where all is well, and about five where nothing answers.",
         output: "The first line has the verdict and the number of checks, interfaces and findings. Each finding \
                  has its id, certainty, cause, fix and evidence, as in netsonde-mcast-doctor(1). Consequences \
                  of a reported fault are omitted: a gateway that does not answer because the link is down is \
@@ -468,11 +477,16 @@ pub(super) const PAGES: &[Page] = &[
                  Warnings and notes do not make the verdict a fault; with warnings the first line begins with \
                  their number instead of healthy (`2 warnings, no fault'). A check that could not be made, for \
                  example for lack of permission, is listed, and makes the verdict undetermined unless a fault \
-                 was found.",
+                 was found.\n\n\
+                 With a TARGET the first line is `reached' or the verdict, and only the first cause is reported. A \
+                 port that answers is reached, whatever becomes of the echo requests. If one family works and the \
+                 other does not, that is a warning (ipv6-broken, ipv4-broken) with the cause as evidence; a family \
+                 for which this host has no route is none that is broken. -v prints each step.",
         json: Json::Own(&[
             Keys {
                 at: "",
                 keys: &[
+                    "subject?",
                     "verdict?",
                     "findings?",
                     "checks?",
@@ -480,7 +494,13 @@ pub(super) const PAGES: &[Page] = &[
                     "duration_ns?",
                     "would_send?",
                 ],
-                text: "verdict is healthy, fault or undetermined. With --dry-run there is only would_send.",
+                text: "verdict is healthy, fault or undetermined. With --dry-run there is only would_send. With \
+                       a TARGET there is also subject.",
+            },
+            Keys {
+                at: "subject",
+                keys: &["target", "port", "protocol", "interface", "source"],
+                text: "With a TARGET: what is to be reached, and from where.",
             },
             Keys {
                 at: "findings[]",
@@ -500,13 +520,32 @@ pub(super) const PAGES: &[Page] = &[
             },
             Keys {
                 at: "sent[]",
-                keys: &["kind?", "target?", "interface?", "count?", "size_bytes?"],
-                text: "Echo requests that were sent.",
+                keys: &[
+                    "kind?",
+                    "how?",
+                    "target?",
+                    "interface?",
+                    "count?",
+                    "size_bytes?",
+                    "bytes?",
+                    "when?",
+                ],
+                text: "What was sent. To routers: interface and size_bytes, the payload. To a TARGET: how, what is \
+                       special; bytes with the IP header; when, always or if something fails.",
             },
             Keys {
                 at: "would_send[]",
-                keys: &["kind?", "target?", "interface?", "count?", "size_bytes?"],
-                text: "Echo requests that would be sent.",
+                keys: &[
+                    "kind?",
+                    "how?",
+                    "target?",
+                    "interface?",
+                    "count?",
+                    "size_bytes?",
+                    "bytes?",
+                    "when?",
+                ],
+                text: "What would be sent.",
             },
         ]),
         exit: &[
@@ -519,6 +558,15 @@ pub(super) const PAGES: &[Page] = &[
         ],
         examples: &[
             example("Check this host's network.", "netsonde doctor"),
+            example(
+                "Find out why a server cannot be reached.",
+                "netsonde doctor 192.0.2.8:443",
+            ),
+            example("Show each step to a host.", "netsonde -v doctor 192.0.2.7"),
+            example(
+                "Print what would be sent to find out about a name.",
+                "netsonde doctor --dry-run example.org:443",
+            ),
             example(
                 "List every check, for one interface.",
                 "netsonde -v doctor -I eth0",

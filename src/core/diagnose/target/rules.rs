@@ -1,3 +1,5 @@
+//! PURE. Rules on evidence that is written by hand: what follows from which combination.
+
 use super::evidence::{Lookup, Outcome, PortTry, Way};
 use super::packet::{AnswerKind, PortAnswer, PortSeen, WireError};
 use super::subject::{Protocol, Subject};
