@@ -197,6 +197,9 @@ pub struct Book {
     /// Outages of which only numbers have changed.
     grown_outages: BTreeSet<u64>,
     changed_targets: BTreeSet<u32>,
+    /// Time of the last tick, and the one from which on a target can be stale, in nanoseconds since 1970.
+    ticked_ns: u64,
+    stale_from_ns: u64,
     /// Outages that were dropped for [`MAX_OUTAGES`].
     pub dropped: u64,
 }
@@ -237,6 +240,7 @@ impl Book {
 
     /// Adds a target, or applies another rule to it.
     pub fn track(&mut self, series: u32, rule: Rule) {
+        self.stale_from_ns = 0;
         match self.targets.get_mut(&series) {
             Some(tracked) => tracked.machine.set_rule(rule),
             None => {
@@ -646,6 +650,15 @@ impl Book {
 
     /// Says that time has passed, to all targets.
     pub fn tick(&mut self, now_ns: u64) -> Vec<News> {
+        // Until the first of them can be stale there is nothing to see; if the clock was set back that is not known.
+        if (self.ticked_ns..self.stale_from_ns).contains(&now_ns) {
+            self.ticked_ns = now_ns;
+            return Vec::new();
+        }
+        let machines = self.targets.values().map(|tracked| &tracked.machine);
+        let earliest = machines.map(|machine| machine.stale_from_ns(now_ns)).min();
+        self.stale_from_ns = earliest.unwrap_or(0);
+        self.ticked_ns = now_ns;
         let stale = (self.targets.iter()).filter(|(_, tracked)| tracked.machine.is_stale(now_ns));
         let stale: Vec<u32> = stale.map(|(series, _)| *series).collect();
         let each = stale

@@ -557,6 +557,17 @@ impl Machine {
         changes
     }
 
+    /// Returns the time in nanoseconds since 1970 from which on it is stale without another result, or with a first one
+    /// that comes now.
+    pub(crate) fn stale_from_ns(&self, now_ns: u64) -> u64 {
+        let last_ns = if self.last_ns > 0 {
+            self.last_ns
+        } else {
+            now_ns
+        };
+        last_ns.saturating_add(self.rule.stale_ns)
+    }
+
     /// Returns whether [`Machine::tick`] at this time finds that it was not measured.
     pub(crate) fn is_stale(&self, now_ns: u64) -> bool {
         self.last_ns > 0 && now_ns.saturating_sub(self.last_ns) > self.rule.stale_ns

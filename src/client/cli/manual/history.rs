@@ -305,7 +305,7 @@ pub(super) const PAGES: &[Page] = &[
         output: "In the list, a duration after > lasts. PACKETS is the number of packets that were kept as evidence.\n\n\
                  The way to a target is what the kernel decides: route, neighbor entry of the next hop as in \
                  ip-neighbour(8), and state of the link. It is shown as it was when last looked at before the first lost \
-                 probe (each target is looked at once a minute), when that probe was known to be lost, and 31 s after it was \
+                 probe (each target is looked at once a minute, with more than 240 targets less often), when that probe was known to be lost, and 31 s after it was \
                  sent. Targets that are lost within 15 s of each other share this evidence, of up to eight ways.\n\n\
                  The counters are those of netsonde-drops(1) that moved from the last second before the first lost probe \
                  to 31 s after it. They are of the whole host, and need not be about this target.",
