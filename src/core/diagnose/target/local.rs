@@ -3,7 +3,7 @@
 
 use super::WayMode;
 use super::evidence::{Outcome, PortTry, Way};
-use super::packet::PortSeen;
+use super::packet::{AnswerKind, PortAnswer, PortSeen};
 use crate::diagnose::host;
 use crate::diagnose::receiver;
 use crate::diagnose::{Certainty, FindingDraft, Text};
@@ -61,10 +61,13 @@ pub static INTERFACE_DOWN: WayMode = WayMode {
         fix: "ip link set IF up; check cable, switch port and the other end.",
     },
     rule: |way| {
-        let is_down =
-            |probe: &&Probe| probe.link.is_some() || probe.errno.as_deref() == Some("ENETDOWN");
+        let is_down = |probe: &&Probe| {
+            let is_set_down = way.set_down.is_some() && probe.fate == "not_sent";
+            is_set_down || probe.link.is_some() || probe.errno.as_deref() == Some("ENETDOWN")
+        };
         let probe = way.echoes().find(is_down).filter(|_| is_unsent(way))?;
-        let interface = probe.interface.as_deref().unwrap_or("the interface");
+        let interface = probe.interface.as_ref().or(way.set_down.as_ref());
+        let interface = interface.map_or("the interface", String::as_str);
         let link = probe.link.as_deref().unwrap_or("is down");
         Some(
             FindingDraft::fault(
@@ -89,11 +92,15 @@ pub static SOURCE_INVALID: WayMode = WayMode {
         symptoms: "A program that binds to an address cannot send; others can.",
         cause: "The demanded source address is not there: removed, not yet usable (tentative), or \
             of another host.",
-        proof: "The send call fails with EADDRNOTAVAIL.",
+        proof: "The send call fails, with EADDRNOTAVAIL or because there is no route from this source, \
+            and the address is on no interface.",
         fix: "Use an address of ip addr, or add the address.",
     },
     rule: |way| {
-        let probe = not_sent(way, "EADDRNOTAVAIL")?;
+        // The routing tables have no route from a source that is not there, which is the error then.
+        let is_missing = |_: &&Probe| way.missing_source.is_some() && is_unsent(way);
+        let probe =
+            not_sent(way, "EADDRNOTAVAIL").or_else(|| way.echo("not_sent").filter(is_missing))?;
         let fix = "use an address of this host (ip addr), or add it";
         Some(unsent(way, probe, "no source address for", fix))
     },
@@ -239,7 +246,9 @@ pub static OUTPUT_FIREWALL: WayMode = WayMode {
     rule: |way| {
         let fix = "nft list ruleset (hooks output and postrouting), iptables -L OUTPUT -v -n";
         if let Some((port, seen)) = attempt(way).filter(|_| !way.works()) {
-            let is_it = seen.sent == 0 && seen.answer.is_none() && !way.is_local;
+            // A rule that rejects with a reset makes it appear on the loopback interface.
+            let is_own = |answer: &PortAnswer| answer.kind == AnswerKind::Reset;
+            let is_it = seen.sent == 0 && seen.answer.as_ref().is_none_or(is_own) && !way.is_local;
             let error = match &port.outcome {
                 Outcome::Failed(errno) => errno.as_str(),
                 _ => "no answer",
@@ -397,7 +406,9 @@ fn in_doubt<'a>(way: &'a Way, beginning: &str) -> Option<(&'a Probe, &'a str)> {
     (found.1.starts_with(beginning) && !is_answered).then_some(found)
 }
 
+/// Beginnings of remarks about a next hop (`probe::hop`). One that answers by proxy is none of these.
 const ENTRY: &str = "neighbor entry";
+const CONFLICT: &str = "address conflict";
 
 pub static NEIGHBOR_ENTRY_WRONG: WayMode = WayMode {
     text: host::NEIGHBOR_ENTRY_WRONG.text,
@@ -420,7 +431,7 @@ pub static NEXT_HOP_CONFLICT: WayMode =
     WayMode {
         text: host::ADDRESS_CONFLICT.text,
         rule: |way| {
-            let (probe, words) = in_doubt(way, "")?;
+            let (probe, words) = in_doubt(way, CONFLICT)?;
             Some(
             FindingDraft::fault(
                 Certainty::Consistent,

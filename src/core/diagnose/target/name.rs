@@ -96,7 +96,10 @@ pub static SERVERS_MISSING: NameMode = NameMode {
     },
     rule: |all| {
         let lookup = failed(all)?;
-        let is_it = lookup.servers.is_empty() && lookup.seen().is_empty();
+        // Without a server the resolver asks one on this host (resolv.conf(5)), and here none answers.
+        let is_vain =
+            |exchange: &Exchange| exchange.server.is_loopback() && exchange.answer.is_none();
+        let is_it = lookup.servers.is_empty() && lookup.seen().iter().all(is_vain);
         is_it.then(|| {
             FindingDraft::fault(
                 Certainty::Consistent,

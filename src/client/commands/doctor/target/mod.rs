@@ -37,11 +37,12 @@ use super::host::check_line;
 /// What is sent, in words and for scripts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToSend {
-    /// Kind: "name lookup", "echo request", "echo request with TTL", "connection" or "datagram".
+    /// Kind: "name lookup", "echo request", "connection", "datagram"; of echo requests also "as long as the MTU" and
+    /// "with a TTL from 1 on".
     pub kind: &'static str,
     /// To whom.
     pub target: String,
-    /// Number of packets; for a lookup and a connection 1.
+    /// Number of packets, before it is known the highest; for a lookup and a connection 1.
     pub count: u32,
     /// Length with the IP header in bytes; 0 where it does not apply.
     pub bytes: u32,
@@ -215,7 +216,7 @@ pub fn dry_run(global: &Global, args: &DoctorArgs, target: &str) -> Result<u8, F
         };
         let when = match one.when {
             "always" => String::new(),
-            when => format!(" {when}"),
+            when => format!(", {when}"),
         };
         let words = match one.kind {
             "name lookup" => format!("look up {}", one.target),
@@ -223,11 +224,15 @@ pub fn dry_run(global: &Global, args: &DoctorArgs, target: &str) -> Result<u8, F
                 "open a connection to {}, send nothing, and close it",
                 one.target
             ),
-            kind => format!(
-                "send {}{bytes} to {}",
-                netsonde_core::text::counted(one.count, kind),
-                one.target
-            ),
+            kind => {
+                // "echo request as long as the MTU": only the first two words are a noun.
+                let ends = [kind.find(" as "), kind.find(" with ")];
+                let end = ends.into_iter().flatten().min().unwrap_or(kind.len());
+                let (noun, rest) = kind.split_at(end);
+                let most = if one.when == "always" { "" } else { "up to " };
+                let count = netsonde_core::text::counted(one.count, noun);
+                format!("send {most}{count}{bytes}{rest} to {}", one.target)
+            }
         };
         writeln!(out, "would {words}{when}")?;
     }
