@@ -66,7 +66,9 @@ fn both_families_broken() -> Outcome {
         "forward",
         "udp dport 53 accept\nip daddr 10.3.0.9 drop\nip6 daddr fd00:3::9 drop",
     );
-    net.doctor_with(&Resolver::of_t(), &[NAME])
-        .fault("path-ends");
+    let report = net.doctor_with(&Resolver::of_t(), &[NAME]);
+    report.fault("path-ends");
+    let summary = report.findings[0]["summary"].to_string();
+    assert!(summary.contains(":2::2 (hop 2)"), "{summary}");
     Ok(())
 }

@@ -20,6 +20,11 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     ("path-ends", "router_drops_silently", router_drops_silently),
     ("path-ends", "no_way_back", no_way_back),
+    (
+        "path-ends",
+        "proxy_for_what_is_behind_it",
+        proxy_for_what_is_behind_it,
+    ),
     ("routing-loop", "routing_loop", routing_loop),
     ("mtu-black-hole", "mtu_black_hole", mtu_black_hole),
     ("target-silent", "target_silent", target_silent),
@@ -96,6 +101,18 @@ fn router_drops_silently() -> Outcome {
 fn no_way_back() -> Outcome {
     let net = net();
     inside(&net.t, "ip", &["route", "del", "default"]);
+    let summary = summary(&net, T4, "path-ends");
+    assert!(summary.contains("10.2.0.2 (hop 2)"), "{summary}");
+    Ok(())
+}
+
+/// By its routes h has t on the link, and r1 answers ARP for it.
+fn proxy_for_what_is_behind_it() -> Outcome {
+    let net = net();
+    net.r1.sysctl("net/ipv4/conf/e0/proxy_arp", "1")?;
+    inside(&net.h, "ip", &["route", "add", "10.3.0.0/24", "dev", "e0"]);
+    net.doctor(&[T4]).healthy();
+    firewall(&net.r2, "forward", "ip daddr 10.3.0.9 drop");
     let summary = summary(&net, T4, "path-ends");
     assert!(summary.contains("10.2.0.2 (hop 2)"), "{summary}");
     Ok(())

@@ -210,22 +210,25 @@ pub static PATH_ENDS: WayMode = WayMode {
         fix: "Look at the last router that answers, and what is behind it.",
     },
     rule: |way| {
-        let router = way.router.filter(|_| is_silent(way))?;
-        let last = way.routers().last();
-        let what = match last {
-            Some((ttl, address, _)) => format!(
+        // A router may also answer for what is behind it, as if it were on the link (proxy ARP).
+        let last = way.routers().last().filter(|_| is_silent(way));
+        let router = way.router.filter(|_| is_silent(way));
+        let what = match (last, router) {
+            (Some((ttl, address, _)), _) => format!(
                 "nothing answers behind {address} (hop {ttl}) on the way to {}",
                 way.target
             ),
-            None => format!(
+            (None, None) => return None,
+            (None, Some(router)) => format!(
                 "nothing on the way to {} answers, not even the router {router}, which is on the \
                     link",
                 way.target
             ),
         };
-        let fix = match last {
-            Some((_, address, _)) => format!("look at {address}, and at what is behind it"),
-            None => format!("look at {router}: does it forward?"),
+        let fix = match (last, router) {
+            (Some((_, address, _)), _) => format!("look at {address}, and at what is behind it"),
+            (None, Some(router)) => format!("look at {router}: does it forward?"),
+            (None, None) => return None,
         };
         let draft = FindingDraft::fault(Certainty::Consistent, what).fix(fix);
         let probe = way.echo("unanswered")?;
