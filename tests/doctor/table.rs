@@ -245,5 +245,5 @@ fn table() -> String {
 }
 
 pub fn table_is_up_to_date() -> Outcome {
-    support::scenarios::agree(false, &table())
+    support::scenarios::agree(support::scenarios::OF_GROUP, &table())
 }

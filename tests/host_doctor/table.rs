@@ -247,5 +247,5 @@ fn table() -> String {
 }
 
 pub fn table_is_up_to_date() -> Outcome {
-    support::scenarios::agree(true, &table())
+    support::scenarios::agree(support::scenarios::OF_HOST, &table())
 }

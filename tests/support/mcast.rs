@@ -274,7 +274,8 @@ impl Diagnosis {
     }
 }
 
-fn diagnosis(command: &mut Command, log: &str) -> Diagnosis {
+/// Runs a doctor that prints JSON. `log` is shown with its output where that is not as required.
+pub fn diagnosis(command: &mut Command, log: &str) -> Diagnosis {
     let output = command.stdin(Stdio::null()).output().unwrap();
     let text = format!(
         "{command:?}\n{}{}\n{log}",

@@ -1,30 +1,43 @@
 //! `tests/SCENARIOS.md`: one part for each doctor, written and checked by its tests.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
-/// First line of the part for the whole host.
-const OF_HOST: &str = "# Failure modes of a host and their scenarios\n";
+/// First lines of the parts, in their order.
+pub const OF_GROUP: &str = "# Failure modes of multicast and their scenarios\n";
+pub const OF_HOST: &str = "# Failure modes of a host and their scenarios\n";
+pub const OF_TARGET: &str = "# Failure modes of a target and their scenarios\n";
 
-/// Compares a part with the generated text, or writes it with NETSONDE_BLESS=1.
-pub fn agree(is_of_host: bool, text: &str) -> Result<(), Box<dyn std::error::Error>> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/SCENARIOS.md");
-    let parts = || -> std::io::Result<(String, String)> {
-        let all = std::fs::read_to_string(&path)?;
-        let at = all.find(OF_HOST).unwrap_or(all.len());
-        Ok((
-            all[..at].trim_end().to_owned() + "\n",
-            all[at..].trim_end().to_owned() + "\n",
-        ))
-    };
-    let (of_group, of_host) = parts()?;
-    if std::env::var_os("NETSONDE_BLESS").is_some() {
-        let all = match is_of_host {
-            true => format!("{of_group}\n{text}"),
-            false => format!("{text}\n{of_host}"),
+const TITLES: [&str; 3] = [OF_GROUP, OF_HOST, OF_TARGET];
+
+/// Splits the file into its parts; one that is not there is empty.
+fn parts(all: &str) -> [String; 3] {
+    let start = |title: &str| all.find(title);
+    TITLES.map(|title| {
+        let Some(from) = start(title) else {
+            return String::new();
         };
-        std::fs::write(&path, all)?;
+        let next = TITLES
+            .iter()
+            .filter_map(|other| start(other))
+            .filter(|at| *at > from)
+            .min();
+        all[from..next.unwrap_or(all.len())].trim_end().to_owned() + "\n"
+    })
+}
+
+/// Compares the part with this first line to the generated text, or writes it with NETSONDE_BLESS=1.
+pub fn agree(title: &str, text: &str) -> Result<(), Box<dyn std::error::Error>> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/SCENARIOS.md");
+    let which = TITLES.iter().position(|known| *known == title).unwrap();
+    let mut there = parts(&std::fs::read_to_string(&path)?);
+    if std::env::var_os("NETSONDE_BLESS").is_some() {
+        there[which] = text.to_owned();
+        let all: Vec<String> = there.into_iter().filter(|part| !part.is_empty()).collect();
+        std::fs::write(&path, all.join("\n"))?;
+        there = parts(&std::fs::read_to_string(&path)?);
     }
-    let (of_group, of_host) = parts()?;
-    let there = if is_of_host { of_host } else { of_group };
-    assert_eq!(there, text, "outdated: regenerate with NETSONDE_BLESS=1");
+    assert_eq!(
+        there[which], text,
+        "outdated: regenerate with NETSONDE_BLESS=1"
+    );
     Ok(())
 }

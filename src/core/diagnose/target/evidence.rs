@@ -56,6 +56,10 @@ pub struct Way {
     pub router: Option<IpAddr>,
     /// Whether the kernel has a route to it.
     pub has_route: bool,
+    /// The demanded interface, if it is set down, which leaves it without routes.
+    pub set_down: Option<String>,
+    /// The demanded source address, if this host does not have it.
+    pub missing_source: Option<IpAddr>,
     /// Fates of small echo requests; an error if the service sent none.
     pub echoes: Known<Vec<Probe>>,
     /// Fates of echo requests as long as the MTU, with DF set.
@@ -123,6 +127,8 @@ impl Default for Way {
             interface: None,
             router: None,
             has_route: false,
+            set_down: None,
+            missing_source: None,
             echoes: Ok(Vec::new()),
             large: Vec::new(),
             large_bytes: 0,

@@ -61,10 +61,13 @@ pub static INTERFACE_DOWN: WayMode = WayMode {
         fix: "ip link set IF up; check cable, switch port and the other end.",
     },
     rule: |way| {
-        let is_down =
-            |probe: &&Probe| probe.link.is_some() || probe.errno.as_deref() == Some("ENETDOWN");
+        let is_down = |probe: &&Probe| {
+            let is_set_down = way.set_down.is_some() && probe.fate == "not_sent";
+            is_set_down || probe.link.is_some() || probe.errno.as_deref() == Some("ENETDOWN")
+        };
         let probe = way.echoes().find(is_down).filter(|_| is_unsent(way))?;
-        let interface = probe.interface.as_deref().unwrap_or("the interface");
+        let interface = probe.interface.as_ref().or(way.set_down.as_ref());
+        let interface = interface.map_or("the interface", String::as_str);
         let link = probe.link.as_deref().unwrap_or("is down");
         Some(
             FindingDraft::fault(
@@ -89,15 +92,15 @@ pub static SOURCE_INVALID: WayMode = WayMode {
         symptoms: "A program that binds to an address cannot send; others can.",
         cause: "The demanded source address is not there: removed, not yet usable (tentative), or \
             of another host.",
-        proof: "The send call fails with EADDRNOTAVAIL, or with ENETUNREACH while no address of this \
-            host is the source.",
+        proof: "The send call fails, with EADDRNOTAVAIL or because there is no route from this source, \
+            and the address is on no interface.",
         fix: "Use an address of ip addr, or add the address.",
     },
     rule: |way| {
-        // IPv4 says ENETUNREACH where the address is none of this host.
-        let is_it = |probe: &&Probe| last_seen(probe).ends_with("is not an address of this host");
-        let unknown = not_sent(way, "ENETUNREACH").filter(is_it);
-        let probe = not_sent(way, "EADDRNOTAVAIL").or(unknown)?;
+        // The routing tables have no route from a source that is not there, which is the error then.
+        let is_missing = |_: &&Probe| way.missing_source.is_some() && is_unsent(way);
+        let probe =
+            not_sent(way, "EADDRNOTAVAIL").or_else(|| way.echo("not_sent").filter(is_missing))?;
         let fix = "use an address of this host (ip addr), or add it";
         Some(unsent(way, probe, "no source address for", fix))
     },
@@ -405,7 +408,9 @@ fn in_doubt<'a>(way: &'a Way, beginning: &str) -> Option<(&'a Probe, &'a str)> {
     (found.1.starts_with(beginning) && !is_answered).then_some(found)
 }
 
+/// Beginnings of remarks about a next hop (`probe::hop`). One that answers by proxy is none of these.
 const ENTRY: &str = "neighbor entry";
+const CONFLICT: &str = "address conflict";
 
 pub static NEIGHBOR_ENTRY_WRONG: WayMode = WayMode {
     text: host::NEIGHBOR_ENTRY_WRONG.text,
@@ -428,7 +433,7 @@ pub static NEXT_HOP_CONFLICT: WayMode =
     WayMode {
         text: host::ADDRESS_CONFLICT.text,
         rule: |way| {
-            let (probe, words) = in_doubt(way, "")?;
+            let (probe, words) = in_doubt(way, CONFLICT)?;
             Some(
             FindingDraft::fault(
                 Certainty::Consistent,

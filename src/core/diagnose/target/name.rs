@@ -96,8 +96,10 @@ pub static SERVERS_MISSING: NameMode = NameMode {
     },
     rule: |all| {
         let lookup = failed(all)?;
-        let mut asked = lookup.seen().iter();
-        let is_it = lookup.servers.is_empty() && asked.all(|one| one.server.is_loopback());
+        // Without a server the resolver asks one on this host (resolv.conf(5)), and here none answers.
+        let is_vain =
+            |exchange: &Exchange| exchange.server.is_loopback() && exchange.answer.is_none();
+        let is_it = lookup.servers.is_empty() && lookup.seen().iter().all(is_vain);
         is_it.then(|| {
             FindingDraft::fault(
                 Certainty::Consistent,

@@ -68,9 +68,16 @@ fn reported(way: &Way, error: &IcmpError, what: String, fix: String) -> FindingD
 /// Returns a router with its hop, if that is known.
 fn hop_of(way: &Way, address: &str) -> String {
     let hop = way.routers().find(|(_, from, _)| *from == address);
-    match hop {
-        Some((ttl, ..)) => format!("{address} (hop {ttl})"),
-        None => address.to_owned(),
+    let Some((ttl, ..)) = hop else {
+        return address.to_owned();
+    };
+    // Only "time exceeded" shows where it is: what it refuses it refuses with every TTL that gets there, and a router
+    // that limits its errors may have answered a later one first.
+    let nearer = way.routers().take_while(|(before, ..)| *before < ttl);
+    let nearest = nearer.last().map_or(1, |(before, ..)| before + 1);
+    match nearest < ttl {
+        true => format!("{address} (hop {nearest} to {ttl})"),
+        false => format!("{address} (hop {ttl})"),
     }
 }
 
@@ -213,22 +220,25 @@ pub static PATH_ENDS: WayMode = WayMode {
         fix: "Look at the last router that answers, and what is behind it.",
     },
     rule: |way| {
-        let router = way.router.filter(|_| is_silent(way))?;
-        let last = way.routers().last();
-        let what = match last {
-            Some((ttl, address, _)) => format!(
+        // A router may also answer for what is behind it, as if it were on the link (proxy ARP).
+        let last = way.routers().last().filter(|_| is_silent(way));
+        let router = way.router.filter(|_| is_silent(way));
+        let what = match (last, router) {
+            (Some((ttl, address, _)), _) => format!(
                 "nothing answers behind {address} (hop {ttl}) on the way to {}",
                 way.target
             ),
-            None => format!(
+            (None, None) => return None,
+            (None, Some(router)) => format!(
                 "nothing on the way to {} answers, not even the router {router}, which is on the \
                     link",
                 way.target
             ),
         };
-        let fix = match last {
-            Some((_, address, _)) => format!("look at {address}, and at what is behind it"),
-            None => format!("look at {router}: does it forward?"),
+        let fix = match (last, router) {
+            (Some((_, address, _)), _) => format!("look at {address}, and at what is behind it"),
+            (None, Some(router)) => format!("look at {router}: does it forward?"),
+            (None, None) => return None,
         };
         let draft = FindingDraft::fault(Certainty::Consistent, what).fix(fix);
         let probe = way.echo("unanswered")?;

@@ -135,9 +135,14 @@ fn connect(socket: &Socket, tried: &mut PortTry, start: Instant) {
     tried.outcome = match (ready, socket.take_error()) {
         (Ok(false), _) => Outcome::Silent,
         (Ok(true), Ok(None)) => Outcome::Answered,
+        // Reset before this thread saw that it was accepted: a SYN that is reset fails with ECONNREFUSED.
+        (_, Ok(Some(error))) if error.kind() == io::ErrorKind::ConnectionReset => {
+            tried.was_reset = true;
+            Outcome::Answered
+        }
         (Err(error), _) | (_, Err(error) | Ok(Some(error))) => Outcome::Failed(errno_name(&error)),
     };
-    if tried.outcome != Outcome::Answered {
+    if tried.outcome != Outcome::Answered || tried.was_reset {
         return;
     }
     let accepted = Instant::now();

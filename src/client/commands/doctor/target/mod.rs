@@ -45,7 +45,7 @@ pub struct ToSend {
     pub how: Option<String>,
     /// To whom.
     pub target: String,
-    /// Number of packets; for a lookup and a connection 1.
+    /// Number of packets, before it is known the highest; for a lookup and a connection 1.
     pub count: u32,
     /// Length with the IP header in bytes; 0 where it does not apply.
     pub bytes: u32,
@@ -233,11 +233,11 @@ pub fn dry_run(global: &Global, args: &DoctorArgs, target: &str) -> Result<u8, F
                 "open a connection to {}, send nothing, and close it",
                 one.target
             ),
-            kind => format!(
-                "send {}{bytes} to {}{how}",
-                counted(one.count, kind),
-                one.target
-            ),
+            kind => {
+                let most = if one.when == "always" { "" } else { "up to " };
+                let count = counted(one.count, kind);
+                format!("send {most}{count}{bytes} to {}{how}", one.target)
+            }
         };
         writeln!(out, "would {words}{when}")?;
     }

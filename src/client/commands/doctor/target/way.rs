@@ -7,6 +7,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use netlink_packet_route::route::RouteType;
+use netsonde_core::diagnose::evidence::Link;
 use netsonde_core::diagnose::target::evidence::{Outcome, PortTry, Way};
 use netsonde_core::diagnose::target::packet::PortSeen;
 use netsonde_core::diagnose::target::subject::Protocol;
@@ -39,9 +40,13 @@ const LARGE: u32 = 2;
 const LARGE_TIMEOUT_NS: u64 = 1_200_000_000;
 /// Longest of these with the IP header in bytes: the largest that links carry; loopback has 65536.
 const LARGE_MAX: u32 = 9000;
-/// Highest TTL of the probes for routers: a run each, and a user may have 32. Paths of the Internet have 10 to 20.
+/// Highest TTL of the probes for routers: paths of the Internet have 10 to 20.
 const HOPS: u8 = 20;
 const HOP_TIMEOUT_NS: u64 = 800_000_000;
+/// How many of these at once for each family: a connection each, and the service gives a user 16.
+const AT_ONCE: u8 = 5;
+/// TTLs without an answer behind which the path is taken to end.
+const GAP: usize = 4;
 /// Time before the attempts from which packets are read, in nanoseconds.
 const SLACK_NS: u64 = 20_000_000;
 /// Counters that the rules look at.
@@ -51,6 +56,9 @@ const COUNTERS: [&str; 4] = [
     "TCPReqQFullDrop",
     "TCPReqQFullDoCookies",
 ];
+
+/// What is special about those as long as the MTU.
+const LONG: &str = "as long as the MTU, ";
 
 /// Returns what is sent to one address.
 pub fn to_send(target: &str, port: Option<(Protocol, u16)>) -> Vec<ToSend> {
@@ -63,7 +71,7 @@ pub fn to_send(target: &str, port: Option<(Protocol, u16)>) -> Vec<ToSend> {
         when,
     };
     let echo = "echo request";
-    let long = Some("as long as the MTU, with DF".into());
+    let long = Some(format!("{LONG}with DF"));
     let mut all = vec![
         one(echo, None, ECHOES, SIZE_WITH_HEADERS, "always"),
         one(echo, long, LARGE, 0, "always"),
@@ -81,14 +89,11 @@ pub fn to_send(target: &str, port: Option<(Protocol, u16)>) -> Vec<ToSend> {
             ..one(kind, None, 1, 0, "always")
         });
     }
-    let (ttls, hops) = (Some(format!("with a TTL of 1 to {HOPS}")), u32::from(HOPS));
-    all.push(one(
-        echo,
-        ttls,
-        hops,
-        SIZE_WITH_HEADERS,
-        "if something fails",
-    ));
+    let when = "if something fails";
+    let ttls = |how: &str| Some(format!("{how}with a TTL of 1 to {HOPS}"));
+    let hops = u32::from(HOPS);
+    all.push(one(echo, ttls(""), hops, SIZE_WITH_HEADERS, when));
+    all.push(one(echo, ttls(LONG), hops, 0, when));
     all
 }
 
@@ -151,21 +156,27 @@ pub fn explore(
     let is_large_lost = way.large.iter().any(|probe| probe.fate == "unanswered");
     let is_whole = way.echoes().all(|probe| probe.fate == "replied");
     let mut sent = to_send(target, port);
-    if can_be_large && has_left(&way) && (!way.works() || is_large_lost || !is_whole) {
+    let is_needed = can_be_large && has_left(&way) && (!way.works() || is_large_lost || !is_whole);
+    let mut asked = early.as_ref().map_or(0, Vec::len) as u32;
+    let mut asked_large = 0;
+    if is_needed {
         way.hops = early.unwrap_or_else(|| hops(socket, target, options, SIZE, HOPS));
-        if is_large_lost {
+        asked = way.hops.len() as u32;
+        // If small ones are lost, too, it is not for their length.
+        if is_large_lost && way.answers_echo() {
             let last = way.routers().last().map_or(0, |(ttl, ..)| ttl);
             let size = way.large_bytes.saturating_sub(headers(&way));
             let large = hops(socket, target, options, size, last);
-            let answered = large
-                .iter()
-                .zip(1u8..)
-                .filter(|(probe, _)| probe.error.is_some());
+            asked_large = large.len() as u32;
+            let all = large.iter().zip(1u8..);
+            let answered = all.filter(|(probe, _)| probe.error.is_some());
             way.large_hops = answered.map(|(_, ttl)| ttl).max().unwrap_or(0);
         }
-    } else {
-        sent.retain(|one| one.when == "always");
     }
+    for one in sent.iter_mut().filter(|one| one.when != "always") {
+        one.count = if one.bytes > 0 { asked } else { asked_large };
+    }
+    sent.retain(|one| one.count > 0);
     if !can_be_large {
         sent.retain(|one| !(one.kind == "echo request" && one.bytes == 0));
     }
@@ -213,11 +224,21 @@ fn route(target: &str, by: &By) -> Result<Way, Failure> {
         ..Way::default()
     };
     let mut netlink = Netlink::open()?;
+    let (links, _) = links::links(&mut netlink)?;
+    let source = by
+        .source
+        .filter(|source| source.is_ipv4() == address.is_ipv4());
+    let is_on = |link: &Link, source: &IpAddr| link.addresses.iter().any(|(own, _)| own == source);
+    way.missing_source = source
+        .filter(|source| !source.is_loopback() && !links.iter().any(|link| is_on(link, source)));
+    let demanded = links.iter().find(|link| link.ifindex == ifindex);
+    let is_up = |link: &&Link| link.flags & nix::libc::IFF_UP as u32 != 0;
+    way.set_down = demanded
+        .filter(|link| !is_up(link))
+        .map(|link| link.name.clone());
     let query = RouteQuery {
         ifindex,
-        source: by
-            .source
-            .filter(|source| source.is_ipv4() == address.is_ipv4()),
+        source,
         ..RouteQuery::default()
     };
     if let Ok(route) = netlink.route(address, &query) {
@@ -226,7 +247,6 @@ fn route(target: &str, by: &By) -> Result<Way, Failure> {
         way.router = route.gateway;
         let name = if_indextoname(route.ifindex).ok();
         way.interface = name.and_then(|name| name.into_string().ok());
-        let (links, _) = links::links(&mut netlink)?;
         let link = links.iter().find(|link| link.ifindex == route.ifindex);
         let mtu = route.mtu.or(link.map(|link| link.mtu)).unwrap_or(1500);
         way.large_bytes = mtu.min(LARGE_MAX);
@@ -254,7 +274,8 @@ fn options(by: &By) -> Options {
 /// Sends the small echo requests; again, if the kernel was just giving up on the next hop.
 fn small(socket: &Path, target: &str, options: &Options) -> Result<Vec<Probe>, Failure> {
     let probes = echo::send(socket, target, options.clone())?;
-    match !probes.is_empty() && probes.iter().all(echo::is_stale) {
+    let is_stale = |probe: &Probe| echo::is_stale(probe) && probe.link.is_none();
+    match !probes.is_empty() && probes.iter().all(is_stale) {
         true => echo::send(socket, target, options.clone()),
         false => Ok(probes),
     }
@@ -272,8 +293,8 @@ fn send_large(socket: &Path, way: &Way, options: &Options) -> Vec<Probe> {
     echo::send(socket, &way.target, options).unwrap_or_default()
 }
 
-/// Sends an echo request with each TTL up to a highest. Returns them up to the first that the target answered, or that
-/// was refused.
+/// Sends an echo request with each TTL up to a highest, or until the target has answered or one was refused, or several in a row have not.
+/// Returns all of them.
 fn hops(socket: &Path, target: &str, options: &Options, size: u32, highest: u8) -> Vec<Probe> {
     let with_ttl = |ttl: u8| Options {
         count: Some(1),
@@ -283,29 +304,38 @@ fn hops(socket: &Path, target: &str, options: &Options, size: u32, highest: u8) 
         pmtu_discovery: Some("probe".into()),
         ..options.clone()
     };
-    let found: Vec<Option<Probe>> = std::thread::scope(|scope| {
-        let all: Vec<_> = (1..=highest)
-            .map(|ttl| scope.spawn(move || echo::send(socket, target, with_ttl(ttl))))
-            .collect();
-        let first = |sent: Result<Vec<Probe>, Failure>| sent.ok()?.into_iter().next();
-        all.into_iter()
-            .map(|one| one.join().ok().and_then(first))
-            .collect()
-    });
-    let mut all = Vec::new();
-    for probe in found {
-        let probe = probe.unwrap_or_default();
+    let send = |ttl: u8| echo::send(socket, target, with_ttl(ttl));
+    let mut all: Vec<Probe> = Vec::new();
+    let mut from = 1;
+    while from <= highest {
+        let to = highest.min(from + AT_ONCE - 1);
+        let sent: Vec<Result<Vec<Probe>, Failure>> = std::thread::scope(|scope| {
+            let all: Vec<_> = (from..=to)
+                .map(|ttl| scope.spawn(move || send(ttl)))
+                .collect();
+            let panicked = || Err(Failure::Other("a thread of the client panicked".into()));
+            let join = |one: std::thread::ScopedJoinHandle<'_, _>| {
+                one.join().unwrap_or_else(|_| panicked())
+            };
+            all.into_iter().map(join).collect()
+        });
+        for (sent, ttl) in sent.into_iter().zip(from..) {
+            // Other programs of the user may have had the connections.
+            let sent = sent.or_else(|_| send(ttl)).unwrap_or_default();
+            all.push(sent.into_iter().next().unwrap_or_default());
+        }
+        let is_silent = |probe: &Probe| probe.error.is_none();
         // Type 11 of ICMP and type 3 of ICMPv6 say that the TTL ended there.
-        let expired = if probe.target.contains(':') { 3 } else { 11 };
-        let is_end = matches!(probe.fate.as_str(), "replied" | "late")
-            || probe
-                .error
-                .as_ref()
-                .is_some_and(|error| error.kind != expired);
-        all.push(probe);
-        if is_end {
+        let expired = if target.contains(':') { 3 } else { 11 };
+        let is_end = |probe: &Probe| {
+            let error = probe.error.as_ref();
+            matches!(probe.fate.as_str(), "replied" | "late")
+                || error.is_some_and(|error| error.kind != expired)
+        };
+        if all.iter().any(is_end) || all.iter().rev().take(GAP).all(is_silent) {
             break;
         }
+        from = to + 1;
     }
     all
 }
