@@ -1,3 +1,5 @@
+//! PURE. Tests of the rules on constructed evidence.
+
 use super::evidence::{Lookup, Outcome, PortTry, Way};
 use super::packet::{AnswerKind, PortAnswer, PortSeen, WireError};
 use super::subject::{Protocol, Subject};
