@@ -65,19 +65,15 @@ fn reported(way: &Way, error: &IcmpError, what: String, fix: String) -> FindingD
     with_hops(draft, way)
 }
 
-/// Returns a router with its hop, if that is known.
+/// Returns a router with its hop, if that is known: the first TTL at which it answered, if others answered at all
+/// before.
 fn hop_of(way: &Way, address: &str) -> String {
-    let hop = way.routers().find(|(_, from, _)| *from == address);
-    let Some((ttl, ..)) = hop else {
-        return address.to_owned();
-    };
-    // Only "time exceeded" shows where it is: what it refuses it refuses with every TTL that gets there, and a router
-    // that limits its errors may have answered a later one first.
-    let nearer = way.routers().take_while(|(before, ..)| *before < ttl);
-    let nearest = nearer.last().map_or(1, |(before, ..)| before + 1);
-    match nearest < ttl {
-        true => format!("{address} (hop {nearest} to {ttl})"),
-        false => format!("{address} (hop {ttl})"),
+    let from = |probe: &Probe| probe.error.as_ref().map(|error| error.from.clone());
+    let answered = way.hops.iter().map_while(from);
+    let hop = answered.zip(1u8..).find(|(from, _)| from == address);
+    match hop {
+        Some((_, ttl)) => format!("{address} (hop {ttl})"),
+        None => address.to_owned(),
     }
 }
 

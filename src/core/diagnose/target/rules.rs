@@ -1,4 +1,4 @@
-//! PURE. Rules on evidence that is written by hand: what follows from which combination.
+//! PURE. Tests of the rules on constructed evidence.
 
 use super::evidence::{Lookup, Outcome, PortTry, Way};
 use super::packet::{AnswerKind, PortAnswer, PortSeen, WireError};
