@@ -3,6 +3,18 @@
 use super::history::{COUNTER_POINTS, COUNTERS, TIMES};
 use super::{EVIDENCE_KEYS, Example, FINDING_KEYS, Json, Keys, Page, Run, Section, example};
 
+/// Keys of what `doctor` sends.
+const SENT_KEYS: &[&str] = &[
+    "kind?",
+    "how?",
+    "target?",
+    "interface?",
+    "count?",
+    "size_bytes?",
+    "bytes?",
+    "when?",
+];
+
 /// families, sockets, drops, doctor, explain.
 pub(super) const PAGES: &[Page] = &[
     Page {
@@ -520,31 +532,13 @@ pub(super) const PAGES: &[Page] = &[
             },
             Keys {
                 at: "sent[]",
-                keys: &[
-                    "kind?",
-                    "how?",
-                    "target?",
-                    "interface?",
-                    "count?",
-                    "size_bytes?",
-                    "bytes?",
-                    "when?",
-                ],
+                keys: SENT_KEYS,
                 text: "What was sent. To routers: interface and size_bytes, the payload. To a TARGET: how, what is \
                        special; bytes with the IP header; when, always or if something fails.",
             },
             Keys {
                 at: "would_send[]",
-                keys: &[
-                    "kind?",
-                    "how?",
-                    "target?",
-                    "interface?",
-                    "count?",
-                    "size_bytes?",
-                    "bytes?",
-                    "when?",
-                ],
+                keys: SENT_KEYS,
                 text: "What would be sent.",
             },
         ]),

@@ -20,11 +20,11 @@ use netsonde_core::protocol::multicast::{self, InterfaceCall, Streams};
 use netsonde_core::protocol::service::Status;
 
 use crate::client::cli::args::{Lookback, McastDoctor, Packets};
-use crate::client::commands::doctor::links;
 use crate::client::commands::doctor::record::{group_management, read_packets, read_record};
 use crate::client::commands::doctor::service::{
     listened, own_pids, record_begins, ring_drops, thinned, time_ns,
 };
+use crate::client::commands::doctor::{counters, links};
 use crate::client::commands::mcast::test_socket::join_only;
 use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
@@ -71,7 +71,7 @@ impl Snapshot {
                 &InterfaceCall::default(),
             )?,
             status: ask(socket, "io.netsonde.Service.Status")?,
-            counters: Counters::parse(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
+            counters: counters(),
             udp: socket::parse_sockets(&udp),
             mroutes: mroute::routes(&proc_net(cache)),
             vifs: mroute::vifs(&proc_net(vif)),

@@ -32,6 +32,7 @@ use netsonde_core::diagnose::evidence::{GroupEvidence, Process};
 use netsonde_core::diagnose::{
     Certainty, Diagnosis, Finding, Severity, Verdict, diagnose, withdraw_proof,
 };
+use netsonde_core::host::counters::Counters;
 use netsonde_core::host::socket::parse_sockets;
 use netsonde_core::text::counted;
 
@@ -198,6 +199,11 @@ fn finding_text(finding: &Finding, fault: &str, style: Style) -> String {
         text.push_str(&style.dim(&wrap(&format!("{}: {}", item.source, item.text), 4, 2)));
     }
     text
+}
+
+/// Returns the counters of the IP layer and above.
+fn counters() -> Counters {
+    Counters::parse(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6"))
 }
 
 /// A process that joined a group: interface, group, process, whether the filter mode is include, and the

@@ -24,8 +24,6 @@ pub struct TargetEvidence {
 pub struct Lookup {
     /// The addresses, or why there is none, in words.
     pub found: Known<Vec<IpAddr>>,
-    /// Whether the resolver had not answered when time was up.
-    pub is_open: bool,
     /// How long it took, in nanoseconds.
     pub took_ns: u64,
     /// Servers of resolv.conf(5).

@@ -184,7 +184,6 @@ fn a_name_that_is_not_resolved_is_the_only_fault() {
     let mut all = evidence(vec![]);
     all.lookup = Some(Lookup {
         found: Err("unknown".into()),
-        is_open: false,
         took_ns: 1,
         servers: vec!["10.0.0.53".into()],
         exchanges: Ok(vec![]),

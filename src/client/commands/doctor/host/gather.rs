@@ -28,8 +28,8 @@ use crate::client::commands::doctor::host::multicast::{State, multicast};
 use crate::client::commands::doctor::host::probes;
 use crate::client::commands::doctor::host::repeats::repeats;
 use crate::client::commands::doctor::host::routes::routes;
-use crate::client::commands::doctor::links;
 use crate::client::commands::doctor::service::own_pids;
+use crate::client::commands::doctor::{counters, links};
 use crate::client::commands::drops;
 use crate::client::failure::Failure;
 use crate::client::historian;
@@ -58,7 +58,7 @@ struct Snapshot {
 impl Snapshot {
     fn take(socket: &Path, netlink: &mut Netlink) -> Result<Snapshot, Failure> {
         Ok(Snapshot {
-            counters: Counters::parse(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6")),
+            counters: counters(),
             drops: drops::Snapshot::take(netlink)?,
             squeezed: parse_time_squeezes(&proc_net("softnet_stat")),
             packets: packets(netlink)?,

@@ -38,16 +38,15 @@ pub fn look_up(socket: &Path, name: &str) -> Result<Lookup, Failure> {
             let found = found.map(|all| all.map(|one: SocketAddr| one.ip()).collect::<Vec<_>>());
             let _ = answer.send(found);
         })?;
-    let (found, is_open) = match answered.recv_timeout(LOOKUP) {
-        Ok(Ok(found)) => (Ok(each_once(found)), false),
-        Ok(Err(error)) => (Err(cannot_resolve(&error)), false),
-        Err(_) => (Err("the resolver has not answered".into()), true),
+    let found = match answered.recv_timeout(LOOKUP) {
+        Ok(Ok(found)) => Ok(each_once(found)),
+        Ok(Err(error)) => Err(cannot_resolve(&error)),
+        Err(_) => Err("the resolver has not answered".into()),
     };
     let took_ns = start.elapsed().as_nanos() as u64;
     std::thread::sleep(RECORDED_AFTER);
     Ok(Lookup {
         found,
-        is_open,
         took_ns,
         servers: servers(),
         exchanges: exchanges(socket, name, from_ns).map_err(|error| error.to_string()),

@@ -19,10 +19,10 @@ use nix::net::if_::{if_indextoname, if_nametoindex};
 use super::attempt::{self, Made};
 use super::seen::{self, RECORDED_AFTER};
 use super::{By, ToSend};
-use crate::client::commands::doctor::{echo, links};
+use crate::client::commands::doctor::{counters, echo, links};
 use crate::client::failure::Failure;
 use crate::linux::netlink::{Netlink, RouteQuery};
-use crate::linux::{diag, proc_net, wall_ns};
+use crate::linux::{diag, wall_ns};
 
 /// Small echo requests: enough to tell loss from chance.
 const ECHOES: u32 = 5;
@@ -95,10 +95,6 @@ pub fn to_send(target: &str, port: Option<(Protocol, u16)>) -> Vec<ToSend> {
     all.push(one(echo, ttls(""), hops, SIZE_WITH_HEADERS, when));
     all.push(one(echo, ttls(LONG), hops, 0, when));
     all
-}
-
-fn counters() -> Counters {
-    Counters::parse(&proc_net("snmp"), &proc_net("netstat"), &proc_net("snmp6"))
 }
 
 /// Follows the way to an address.
