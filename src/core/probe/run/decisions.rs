@@ -288,7 +288,8 @@ impl Run {
             }
             if let Some(precision) = precision {
                 let durations = [&mut stats.rtt, &mut stats.wire];
-                for (durations, ns) in durations.into_iter().zip([event.rtt_ns, event.wire_rtt_ns]) {
+                for (durations, ns) in durations.into_iter().zip([event.rtt_ns, event.wire_rtt_ns])
+                {
                     if let Some(ns) = ns {
                         durations.add(ns, precision);
                     }
