@@ -795,9 +795,9 @@ impl History {
             let interval_ns = historian.interval_ns(series);
             let probe = probe.map(|probe| {
                 let lost = is_lost(probe.fate);
-                // Send times in the store are exact to a thousandth of the interval.
+                // Send times in the store are exact to a 250th of the interval.
                 let own = historian.targets.get(&series).and_then(|target| {
-                    let near = |at: &u64| at.abs_diff(probe.sent_ns) <= interval_ns / 500;
+                    let near = |at: &u64| at.abs_diff(probe.sent_ns) <= interval_ns / 125;
                     target
                         .words
                         .iter()
