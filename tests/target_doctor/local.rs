@@ -243,7 +243,10 @@ fn rp_filter_strict() -> Outcome {
         net.h
             .sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "0")?;
     }
-    net.doctor(&["10.3.0.9:443"]).healthy();
+    let report = net.doctor(&["10.3.0.9:443"]);
+    report.healthy();
+    let words = "the answer came in on e1, not on e0";
+    assert!(report.text.contains(words), "{}", report.text);
     net.h.sysctl("net/ipv4/conf/e1/rp_filter", "1")?;
     for target in [T4, "10.3.0.9:443"] {
         let report = net.fault(target, "rp-filter-strict");

@@ -37,6 +37,7 @@ pub const SCENARIOS: &[Scenario] = &[
     ),
     ("accept-queue-full", "accept_queue_full", accept_queue_full),
     ("syn-queue-full", "syn_queue_full", syn_queue_full),
+    ("syn-cookies", "syn_cookies", syn_cookies),
     (
         "reset-after-accept",
         "reset_after_accept",
@@ -185,10 +186,11 @@ fn accept_queue_full() -> Outcome {
     Ok(())
 }
 
-/// Half-open connections from addresses of which no answer comes.
-fn syn_queue_full() -> Outcome {
+/// A server of h on port 8080 while `test` runs, whose queue is full of half-open connections from addresses of which no
+/// answer comes. `counter` moves then.
+fn while_flooded(cookies: &str, counter: &str, test: impl FnOnce(&Net)) -> Outcome {
     let net = net();
-    net.h.sysctl("net/ipv4/tcp_syncookies", "0")?;
+    net.h.sysctl("net/ipv4/tcp_syncookies", cookies)?;
     let _server = listening(&net.h, 8080, 8);
     // What h answers gets no farther.
     firewall(&net.r1, "prerouting", "tcp sport 8080 drop");
@@ -202,11 +204,25 @@ fn syn_queue_full() -> Outcome {
         let mut lines = counters.lines().filter(|line| line.starts_with("TcpExt:"));
         let (names, values) = (lines.next().unwrap(), lines.next().unwrap());
         let mut both = names.split(' ').zip(values.split(' '));
-        both.any(|(name, value)| name == "TCPReqQFullDrop" && value != "0")
+        both.any(|(name, value)| name == counter && value != "0")
     };
     assert!(wait_until(PATIENCE, full));
-    net.fault("10.1.0.1:8080", "syn-queue-full");
+    test(&net);
     Ok(())
+}
+
+fn syn_queue_full() -> Outcome {
+    while_flooded("0", "TCPReqQFullDrop", |net| {
+        net.fault("10.1.0.1:8080", "syn-queue-full");
+    })
+}
+
+/// The connection is accepted all the same.
+fn syn_cookies() -> Outcome {
+    while_flooded("1", "TCPReqQFullDoCookies", |net| {
+        net.doctor(&["10.1.0.1:8080"])
+            .healthy_but("warning", "syn-cookies");
+    })
 }
 
 /// A SYN in an IPv4 packet.

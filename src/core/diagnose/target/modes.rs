@@ -46,6 +46,7 @@ pub static OF_WAYS: &[&WayMode] = &[
     &path::TARGET_SILENT,
     &path::NOT_SENT,
     &path::MTU_BLACK_HOLE,
+    &port::SYN_COOKIES,
     &path::TARGET_LOSS,
 ];
 

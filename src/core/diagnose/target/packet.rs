@@ -13,6 +13,8 @@ const SYN: u8 = 2;
 const RST: u8 = 4;
 /// Errors about an attempt that are kept.
 const MAX_ERRORS: usize = 16;
+/// Interfaces of answers that are kept: a way back, and the devices stacked on it.
+const MAX_INTERFACES: usize = 8;
 
 /// A packet of TCP or UDP, possibly quoted and cut behind its ports.
 #[derive(Clone, Copy, Debug)]
@@ -178,6 +180,8 @@ pub struct PortSeen {
     pub sent_ns: Option<u64>,
     /// The first answer.
     pub answer: Option<PortAnswer>,
+    /// All interfaces on which answers came in.
+    pub answered_on: Vec<String>,
     /// Errors.
     pub errors: Vec<WireError>,
     /// Time in nanoseconds since 1970 of an RST behind the acceptance.
@@ -189,6 +193,12 @@ pub struct PortSeen {
 }
 
 impl PortSeen {
+    /// Returns the interface on which the answer came in, if none came in on that on which the first packet left.
+    pub fn other_way_back(&self) -> Option<&str> {
+        let (answer, sent_on) = (self.answer.as_ref()?, self.sent_on.as_ref()?);
+        (!self.answered_on.contains(sent_on)).then_some(&answer.interface)
+    }
+
     /// Returns the time from the first packet to the answer, in nanoseconds.
     pub fn answered_in_ns(&self) -> Option<u64> {
         let answer = self.answer.as_ref()?;
@@ -245,6 +255,10 @@ impl Attempt {
                 matches!(&seen.answer, Some(answer) if answer.kind == AnswerKind::Accepted);
             if has_accepted && kind == AnswerKind::Reset {
                 seen.reset_ns.get_or_insert(time_ns);
+            }
+            let is_known = seen.answered_on.iter().any(|on| on == interface);
+            if !is_known && seen.answered_on.len() < MAX_INTERFACES {
+                seen.answered_on.push(interface.to_owned());
             }
             seen.answer.get_or_insert_with(|| PortAnswer {
                 kind,
@@ -306,6 +320,20 @@ mod tests {
         );
         assert_eq!((seen.data_bytes, seen.reset_ns), (5, Some(6)));
         assert_eq!(seen.answered_in_ns(), Some(3));
+        // Seen on a port of a bridge, then on the bridge on which the SYN left.
+        assert_eq!(seen.other_way_back(), None);
+        let mut other = PortSeen::default();
+        for (interface, is_out) in [("e1", false), ("br1", false), ("br0", true)] {
+            let (from, to, flags) = match is_out {
+                true => ((1, 4000), (2, 443), SYN),
+                false => ((2, 443), (1, 4000), SYN | 0x10),
+            };
+            let packet = tcp(from, to, flags, 0);
+            attempt.see(&mut other, 1, interface, &Segment::read(&packet).unwrap());
+        }
+        assert_eq!(other.other_way_back(), Some("e1"));
+        other.answered_on.push("br0".into());
+        assert_eq!(other.other_way_back(), None);
         // An error quotes at least the ports.
         let quoted = tcp((1, 4000), (2, 443), SYN, 0);
         let error = WireError::new([10, 0, 0, 9].into(), 3, 13);

@@ -90,6 +90,37 @@ pub static SYN_QUEUE_FULL: WayMode = WayMode {
     },
 };
 
+pub static SYN_COOKIES: WayMode = WayMode {
+    text: Text {
+        id: "syn-cookies",
+        title: "the server's queue of half-open connections is full, and SYN cookies stand in",
+        symptoms: "Connections open, some slowly; the kernel logs possible SYN flooding.",
+        cause: "More connections are being opened than net.ipv4.tcp_max_syn_backlog and the \
+            server's backlog allow: a flood of SYNs, or a backlog that is too small. Without room \
+            the kernel answers with cookies, and forgets the SYN: it is not answered again if the \
+            answer is lost.",
+        proof: "TcpExtTCPReqQFullDoCookies increased during the attempt.",
+        fix: "Find the source of the SYNs: netsonde talkers; raise the backlog of the server, \
+            net.core.somaxconn and net.ipv4.tcp_max_syn_backlog.",
+    },
+    rule: |way| {
+        let port = (way.port.as_ref()).filter(|_| way.is_local && way.works())?;
+        let cookies = port.moved("TCPReqQFullDoCookies");
+        (cookies > 0).then(|| {
+            FindingDraft::warning(
+                Certainty::Consistent,
+                format!(
+                    "a queue of half-open connections of this host is full, as that of the server on {} \
+                        may be: the kernel answers SYNs with cookies",
+                    port_name(port)
+                ),
+            )
+            .fix("netsonde talkers for the source of the SYNs; raise the backlog of the server")
+            .with_evidence("counters", format!("TcpExtTCPReqQFullDoCookies +{cookies}"))
+        })
+    },
+};
+
 pub static RESET_AFTER_ACCEPT: WayMode = WayMode {
     text: Text {
         id: "reset-after-accept",
@@ -347,12 +378,9 @@ pub static FILTERED: WayMode = WayMode {
 pub(super) fn port_words(port: &PortTry) -> String {
     let took = milliseconds(port.took_ns);
     let name = port_name(port);
-    let on_wire = port
-        .seen
-        .as_ref()
-        .ok()
-        .and_then(super::packet::PortSeen::answered_in_ns);
-    match &port.outcome {
+    let seen = port.seen.as_ref().ok();
+    let on_wire = seen.and_then(super::packet::PortSeen::answered_in_ns);
+    let outcome = match &port.outcome {
         Outcome::Answered if port.was_reset => format!("{name}: accepted, then reset"),
         Outcome::Answered => match on_wire {
             Some(ns) => format!("{name}: answered in {} on the wire", milliseconds(ns)),
@@ -360,5 +388,10 @@ pub(super) fn port_words(port: &PortTry) -> String {
         },
         Outcome::Failed(errno) => format!("{name}: {errno} after {took}"),
         Outcome::Silent => format!("{name}: no answer within {took}"),
+    };
+    // No fault by itself; but firewalls on the two ways each see a half of the connection.
+    match seen.and_then(|seen| Some((seen.other_way_back()?, seen.sent_on.as_ref()?))) {
+        Some((back, out)) => format!("{outcome}; the answer came in on {back}, not on {out}"),
+        None => outcome,
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn steps(all: &TargetEvidence, findings: &[Finding]) -> Vec<Checked> 
         let topic = match finding.id {
             id if id.starts_with("name-") => "name",
             id if id.starts_with("port-") || id.starts_with("accept") => "port",
-            "reset-after-accept" | "syn-queue-full" => "port",
+            "reset-after-accept" | "syn-queue-full" | "syn-cookies" => "port",
             "no-route" | "source-invalid" | "interface-down" => "route",
             id if id.ends_with("-route") => "route",
             "mtu-black-hole" => "length",
