@@ -122,6 +122,13 @@ const ROWS: &[Row] = &[
         "talkers",
     ),
     (
+        "connections",
+        "connections --host 192.0.2.99",
+        "connections --read nope.pcap",
+        "connections --port 70000",
+        "connections",
+    ),
+    (
         "events",
         "events link_down -I e0",
         "events -I nope0",
@@ -582,6 +589,15 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
         "--window: must be 1s to 5m, not 10m",
     ),
     ("talkers -n 1001", "-n: must be at most 1000, not 1001"),
+    ("connections --slow 0s", "--slow: must be more than 0"),
+    (
+        "connections --host 10.1.2.3.4",
+        "it has 5 numbers instead of 4",
+    ),
+    (
+        "connections --read x --last 1m",
+        "--read cannot be used with --last",
+    ),
     (
         "talkers --by size",
         "--by: unknown value \"size\" (bytes, packets)",

@@ -208,7 +208,7 @@ fn is_json(output: &Output) -> bool {
 }
 
 /// Commands that ask the service, with something to report.
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 17] = [
     &["status"],
     &["status", "-v"],
     &["interfaces"],
@@ -218,6 +218,8 @@ const COMMANDS: [&[&str]; 15] = [
     &["events"],
     &["events", "-v"],
     &["talkers"],
+    &["connections"],
+    &["connections", "--names"],
     &["mcast", "groups"],
     &["mcast", "queriers"],
     &["mcast", "streams"],

@@ -256,6 +256,9 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde neighbors 192.0.2.7" => (0, "192.0.2.7"),
         "netsonde -v neighbors -I eth0" => (0, "KERNEL"),
         "netsonde talkers" => (0, "239.1.1.1:5000"),
+        "netsonde connections" => (0, "no connections"),
+        _ if line.contains("connections --read") => (0, "\"fates\""),
+        _ if line.starts_with("netsonde connections") => (1, ""),
         _ if line.starts_with("netsonde talkers --window") => (0, "239.1.1.1:5000"),
         _ if line.starts_with("netsonde --json talkers") => (0, "\"rest_bytes\""),
         "netsonde mcast doctor 239.1.1.1:5000" => (0, "239.1.1.1:5000: healthy"),
@@ -395,6 +398,12 @@ const OTHER_COLUMNS: &[(&str, &str)] = &[
     ("mcast queriers", "PRIORITY"),
     ("mcast queriers", "LAST HEARD"),
     ("mcast queriers", "RESTARTS"),
+    ("connections", "ASKED"),
+    ("connections", "CLIENT"),
+    ("connections", "SERVER"),
+    ("connections", "TYPE"),
+    ("connections", "TOOK"),
+    ("connections", "ANSWER"),
     ("sockets", "PROMISC"),
     ("sockets", "SENDQ"),
     ("sockets", "DROPS"),
@@ -420,6 +429,10 @@ fn table_runs(page: &Page) -> Vec<String> {
         "talkers" => vec![
             "netsonde -v talkers".into(),
             "netsonde talkers --by-interface".into(),
+        ],
+        "connections" => vec![
+            "netsonde doctor 192.0.2.8:443".into(),
+            "netsonde -v connections".into(),
         ],
         _ => vec![format!("netsonde {name}"), format!("netsonde -v {name}")],
     }

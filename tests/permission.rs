@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             "payload_is_cut_without_permission",
             payload_is_cut_without_permission,
         ),
+        ("connections_show_no_payload", connections_show_no_payload),
         ("disk_gives_what_memory_gives", disk_gives_what_memory_gives),
         ("doctor_needs_no_payload", doctor_needs_no_payload),
         ("reload_is_atomic", reload_is_atomic),
@@ -101,6 +102,7 @@ fn permission_tiers() -> Outcome {
     for refused in [
         &["mcast", "groups"][..],
         &["neighbors"],
+        &["connections"],
         &["ping", "-c", "1", "10.0.0.1"],
         &["watch", "-c", "1", "--last", "1m"],
         &["capture", "-w", "/dev/null"],
@@ -656,5 +658,40 @@ for line in sys.stdin:
     assert!(refused);
     drop(questions);
     assert!(asker.wait()?.success());
+    Ok(())
+}
+
+/// A question to a name server is payload, the fate of a connection is not.
+fn connections_show_no_payload() -> Outcome {
+    if !can_try() {
+        support::skip_here("it takes root, setpriv, and programs that all may reach");
+    }
+    let (a, b) = pair();
+    let service = service(&b);
+    a.run(|| {
+        let socket = UdpSocket::bind("10.0.0.1:0")?;
+        socket.send_to(&traffic::dns_query(1), "10.0.0.2:53")?;
+        assert!(std::net::TcpStream::connect("10.0.0.2:5000").is_err());
+        std::io::Result::Ok(())
+    })?;
+    service.until("both are recorded", |status| {
+        let packets = |store: &str| number(&entry(&status["recorder"], "store", store)["packets"]);
+        packets("names") >= 1 && packets("connections") >= 2
+    });
+    let report = |uid: u32, groups: &[u32]| -> Value {
+        let arguments = ["--json", "connections", "--host", "10.0.0.1"];
+        let output = netsonde(&service, uid, groups, &arguments);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", printed(&output)))
+    };
+    let (whole, headers) = (report(ANALYST, &[]), report(SOMEBODY, &[MAY_PROBE]));
+    for report in [&whole, &headers] {
+        assert_eq!(report["connections"][0]["fate"], "refused", "{report:#}");
+        assert_eq!(report["connections"][0]["reset"]["from"], "10.0.0.2");
+    }
+    assert_eq!(whole["names"][0]["name"], "n1.example.org");
+    assert_eq!(headers["names"], json!([]));
+    let left_out = "headers only, without payload: no questions to name servers";
+    let notes = headers["not_recorded"].as_array().unwrap();
+    assert!(notes.contains(&json!(left_out)), "{notes:?}");
     Ok(())
 }

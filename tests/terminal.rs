@@ -68,6 +68,8 @@ const COMMANDS: &[&str] = &[
     "-v neighbors",
     "talkers",
     "-v talkers",
+    "connections",
+    "-v connections",
     "sockets",
     "-v sockets",
     "sockets --sniff",

@@ -8,6 +8,7 @@
 //! | [`probe`] | probes: schedule, identity, matching, fates, statistics |
 //! | [`multicast`] | queriers, memberships, routers and streams, as observed on the wire |
 //! | [`neighbors`] | hosts on each link: addresses, names, roles, conflicts |
+//! | [`connections`] | TCP connections and DNS, as the record shows them |
 //! | [`talkers`] | top flows, in a fixed amount of memory |
 //! | [`events`] | event kinds, detection and rate limits |
 //! | [`host`] | parsers for /proc/net, and the table of drop counters |
@@ -28,6 +29,7 @@
 
 pub mod address;
 pub mod config;
+pub mod connections;
 pub mod diagnose;
 pub mod events;
 pub mod families;

@@ -37,6 +37,10 @@ pub fn check(cli: &Cli, typed: &Typed) -> Result<(), Failure> {
             check_inner(typed, packets)?;
             check_times(typed, packets.since, packets.until, is_live)
         }
+        Command::Connections(args) => {
+            let is_live = args.read.is_none();
+            check_times(typed, args.past.since, args.past.until, is_live)
+        }
         Command::Events(args) => check_times(typed, args.since, args.until, true),
         Command::Outages(args) => {
             if args.write.is_some() && args.id().is_none() {

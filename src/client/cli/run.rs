@@ -12,8 +12,8 @@ use super::check::check;
 use super::tcpdump;
 use super::usage::Typed;
 use crate::client::commands::{
-    capture, counters, demo, doctor, drops, events, families, history, interfaces, keep, mcast,
-    monitor, neighbors, outages, ping, sockets, status, talkers, watch,
+    capture, connections, counters, demo, doctor, drops, events, families, history, interfaces,
+    keep, mcast, monitor, neighbors, outages, ping, sockets, status, talkers, watch,
 };
 use crate::client::failure::Failure;
 use crate::client::guard;
@@ -196,6 +196,15 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
         }
         Command::Drops(args) => drops::run(global, service.if_running(), args),
         Command::Talkers(args) => talkers::run(global, service.required()?, args),
+        Command::Connections(args) if args.read.is_some() => {
+            connections::run(global, service.if_running(), args)
+        }
+        Command::Connections(args) => {
+            service.required()?;
+            let mut args = args.clone();
+            args.past.history = Some(service.historian());
+            connections::run(global, service.if_running(), &args)
+        }
         Command::Monitor(args) => {
             let changes = !matches!(args, Monitor::List { .. });
             monitor::run(global, &service.historian_required(changes)?, args)

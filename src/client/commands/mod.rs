@@ -1,6 +1,7 @@
 //! SHELL. The commands: a file each, or a folder where a command has parts.
 
 pub mod capture;
+pub mod connections;
 pub mod counters;
 pub mod demo;
 pub mod doctor;

@@ -94,8 +94,14 @@ fn opens(bytes: &[u8], seen: &Glance) -> bool {
     let header = bytes
         .get(seen.transport + 12)
         .map_or(0, |byte| usize::from(byte >> 4) * 4);
-    match bytes.get(seen.transport + header..) {
-        Some([a, b, c, d, ..]) => {
+    bytes.get(seen.transport + header..).is_some_and(is_opening)
+}
+
+/// Returns whether a TCP payload begins with a hello of TLS, or with a first line of a text protocol.
+#[inline]
+pub fn is_opening(payload: &[u8]) -> bool {
+    match payload {
+        [a, b, c, d, ..] => {
             u16::from_be_bytes([*a, *b]) == TLS_HANDSHAKE
                 || TEXT_OPENINGS.contains(&[*a, *b, *c, *d])
         }

@@ -1,5 +1,7 @@
 //! PURE. Names in DNS messages (RFC 1035, section 4.1.4), with compression.
 
+use std::net::IpAddr;
+
 use super::cursor::{Cursor, UnexpectedEnd, text};
 
 /// Maximum number of compression pointers followed in one name (RFC 1035, section 4.1.4). A name has
@@ -23,6 +25,65 @@ pub fn question(message: &[u8]) -> Option<(String, u16)> {
     from.skip(HEADER).ok()?;
     let name = name(whole, &mut from).ok()?;
     Some((name, from.u16().ok()?))
+}
+
+/// A record of the answer section of a DNS message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsRecord {
+    /// Type: 1 is A, 5 CNAME, 28 AAAA.
+    pub kind: u16,
+    /// Time to live in seconds.
+    pub ttl_s: u32,
+    /// Address of an A or AAAA record.
+    pub address: Option<IpAddr>,
+    /// Name in a CNAME, NS or PTR record.
+    pub name: Option<String>,
+}
+
+/// Returns the records of the answer section of a DNS message (RFC 1035, section 4.1.3), at most 64, up to the first that
+/// is cut off or malformed.
+pub fn answers(message: &[u8]) -> Vec<DnsRecord> {
+    let whole = Cursor::new(message, 0);
+    let mut from = whole;
+    let mut records = Vec::new();
+    let _ = read_answers(whole, &mut from, &mut records);
+    records
+}
+
+fn read_answers<'a>(
+    whole: Cursor<'a>,
+    from: &mut Cursor<'a>,
+    records: &mut Vec<DnsRecord>,
+) -> Result<(), UnexpectedEnd> {
+    from.skip(4)?;
+    let (questions, answers) = (from.u16()?, from.u16()?);
+    from.skip(4)?;
+    for _ in 0..questions.min(MAX_RECORDS) {
+        name(whole, from)?;
+        from.skip(4)?;
+    }
+    for _ in 0..answers.min(MAX_RECORDS) {
+        name(whole, from)?;
+        let kind = from.u16()?;
+        from.skip(2)?;
+        let ttl_s = from.u32()?;
+        let length = from.u16()?;
+        let mut value = from.sub(length.into())?;
+        let (mut address, mut named) = (None, None);
+        match kind {
+            1 => address = Some(IpAddr::V4(value.ipv4()?)),
+            28 => address = Some(IpAddr::V6(value.ipv6()?)),
+            2 | 5 | 12 => named = Some(name(whole, &mut value)?),
+            _ => {}
+        }
+        records.push(DnsRecord {
+            kind,
+            ttl_s,
+            address,
+            name: named,
+        });
+    }
+    Ok(())
 }
 
 /// Reads the name at `from`. Compression pointers are followed within `message`, the whole DNS message.

@@ -118,7 +118,7 @@ pub enum Checksum {
 }
 
 /// Direction of a packet on its interface, from `sll_pkttype` (packet(7)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum Direction {
     /// Not known (capture files without it).

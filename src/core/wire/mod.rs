@@ -43,8 +43,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::text::push_decimal;
 
+pub use applications::dns_type_name;
 use cursor::{Cursor, Mac, UnexpectedEnd};
-pub use dns_name::question as dns_question;
+pub use dns_name::{DnsRecord, answers as dns_answers, question as dns_question};
 pub use frame::{Checksum, Direction, Frame, LinkType};
 pub use upper::name as protocol_name;
 

@@ -2,6 +2,7 @@
 //! completion follow. Global options and the list of commands are here, the options of each command
 //! in a file of its own.
 
+mod connections;
 mod demo;
 mod doctor;
 mod drops;
@@ -25,6 +26,7 @@ use clap_complete::Shell;
 use crate::client::cli::manual;
 use crate::client::render::style::{Color, Style};
 use crate::linux::option::terminal_columns;
+pub use connections::ConnectionsArgs;
 pub use demo::{DemoArgs, DemoScene};
 pub use doctor::DoctorArgs;
 pub use drops::{Drops, InterfacesArgs, Since};
@@ -133,6 +135,8 @@ pub enum Command {
     Drops(Drops),
     /// Show the top flows and the processes behind them.
     Talkers(Talkers),
+    /// Show TCP connections and DNS of the last minutes, with fate, round trip and process.
+    Connections(ConnectionsArgs),
     /// Probe targets for ever; list their states.
     #[command(subcommand)]
     Monitor(Monitor),

@@ -72,7 +72,7 @@ const TCPDUMP: Section = Section {
     after: "",
 };
 
-/// watch, capture, events, neighbors, talkers.
+/// watch, capture, events, neighbors, talkers, connections.
 pub(super) const PAGES: &[Page] = &[
     Page {
         command: "watch",
@@ -478,5 +478,262 @@ pub(super) const PAGES: &[Page] = &[
         ],
         see_also: "netsonde-sockets(1), netsonde-watch(1), ss(8)",
         ..Page::EMPTY
+    },
+    Page {
+        command: "connections",
+        description: "Lists the TCP connections of the last five minutes, or of the time that --last, --since and --until \
+                      give, from the packets that netsonded and netsonde-historian(8) have recorded; with --read, \
+                      those of a capture file. Nothing is sent. Each connection has its fate, the round trip of its \
+                      handshake on each side of this host, and the process that has its socket. With --names the \
+                      questions to name servers are listed instead.\n\n\
+                      The oldest comes first, the newest last. A connection that lies partly in the time is shown, and \
+                      packets of up to two minutes before it are read for its begin. A packet that this host carries \
+                      from one interface to another is one packet. Address translation makes two connections of \
+                      one.\n\n\
+                      Processes are looked up by the client, within the caller's permissions, among the sockets that exist now. \
+                      A connection that is gone has no socket, so its process is not known. Users without the tier payload get \
+                      no questions to name servers, since these are payload.",
+        sections: &[
+            Section {
+                title: "FATES",
+                text: "The fate is that at the end of the packets:",
+                items: &[
+                    (
+                        "opening",
+                        "The first SYN was sent less than a second before, and has no answer.",
+                    ),
+                    ("unanswered", "No SYN has an answer."),
+                    (
+                        "refused",
+                        "The answer is an RST that acknowledges the SYN, or an ICMP error that quotes it: then by the \
+                         host that sent the error.",
+                    ),
+                    (
+                        "answered",
+                        "The SYN was answered, and no acknowledgment of that is recorded. If the answer was sent \
+                         again, it did not arrive.",
+                    ),
+                    ("established", "Open."),
+                    (
+                        "half closed",
+                        "One end has closed its side (FIN), the other one has not.",
+                    ),
+                    (
+                        "closed",
+                        "Both ends have closed; by the end that did so first.",
+                    ),
+                    (
+                        "reset",
+                        "By the end that the RST has as its source. If other packets of that host have other TTLs at \
+                         the same place, another host may have sent it, and both are shown.",
+                    ),
+                ],
+                after: "Only what an end would accept counts. An RST or FIN outside the window, an answer that \
+                        acknowledges another SYN, and an error that quotes another sequence number change nothing and \
+                        are counted as ignored. An RST within the window without the number that its receiver expects \
+                        counts unless the connection goes on.",
+            },
+            Section {
+                title: "WHAT IS NOT RECORDED",
+                text: "SYN, FIN and RST, hellos of TLS and first lines of text protocols are in the store \
+                       connections, which reaches back longer than bulk, where all other segments are. From bulk come the \
+                       acknowledgment of the handshake, so CLIENT RTT, and the first byte of other protocols. What was \
+                       evicted, or thinned in a flood, is missing: the command then shows a dash, or says that the \
+                       begin is not recorded. The last lines say what each store does not hold, in packets. DNS over \
+                       TCP is read where a segment begins with a whole message.",
+                items: &[],
+                after: "The command remembers 65,536 connections of which both ends have accepted packets, and 24,576 other attempts \
+                        of this host and of others each. A flood of SYNs evicts only the newest of such attempts; they are \
+                        counted.",
+            },
+        ],
+        output: "Below the table a line counts the connections by fate, and the questions. Lines that begin with `not \
+                 recorded' say what the packets lack.",
+        columns: &[
+            ("BEGIN", "Local time of the first packet."),
+            ("SOURCE", "Address and port of the end that began."),
+            (
+                "DESTINATION",
+                "Those of the other end, with the name of a known port; -n leaves it out.",
+            ),
+            (
+                "NAME",
+                "Name for which a name server had returned this address before; with --names, the name asked for.",
+            ),
+            (
+                "PROCESS",
+                "Name and PID of the process at this host's end; - if unknown.",
+            ),
+            (
+                "CLIENT RTT",
+                "Time from the answer to the SYN at this host to its acknowledgment: the side of the client.",
+            ),
+            (
+                "SERVER RTT",
+                "Time from the SYN at this host to its answer: the side of the server. If the SYN was sent again, \
+                 from the one that the answer's time stamp echoes; - if there is none.",
+            ),
+            (
+                "FIRST BYTE",
+                "Time from the client's first byte to the server's; if the server speaks first, from the handshake.",
+            ),
+            (
+                "INTERFACES",
+                "With -v: interfaces that the connection crosses, in the order of the client's packets.",
+            ),
+            ("SENT", "With -v: bytes of the client, by sequence numbers."),
+            ("RECEIVED", "With -v: bytes of the server."),
+            (
+                "FATE",
+                "What became of it, after how long, and what is remarkable: SYNs sent again, errors, packets that \
+                 were ignored.",
+            ),
+            ("ASKED", "With --names: local time of the first query."),
+            ("CLIENT", "With --names: address that asked."),
+            ("SERVER", "With --names: address of the name server."),
+            ("TYPE", "With --names: type of the records asked for."),
+            (
+                "TOOK",
+                "With --names: time from the first query to the answer.",
+            ),
+            (
+                "ANSWER",
+                "With --names: names and addresses, or what is wrong.",
+            ),
+        ],
+        json: Json::Own(&[
+            Keys {
+                at: "",
+                keys: &[
+                    "from?",
+                    "to",
+                    "connections",
+                    "fates",
+                    "names",
+                    "not_recorded",
+                ],
+                text: "fates counts the connections listed. not_recorded has sentences.",
+            },
+            Keys {
+                at: "fates",
+                keys: &[
+                    "opening",
+                    "unanswered",
+                    "refused",
+                    "answered",
+                    "established",
+                    "half_closed",
+                    "closed",
+                    "reset",
+                ],
+                text: "",
+            },
+            Keys {
+                at: "connections[]",
+                keys: &[
+                    "time",
+                    "end",
+                    "source",
+                    "source_port",
+                    "destination",
+                    "destination_port",
+                    "name?",
+                    "process?",
+                    "pid?",
+                    "fate",
+                    "by?",
+                    "after_ns?",
+                    "words",
+                    "role?",
+                    "interfaces",
+                    "begin_recorded",
+                    "direction_known?",
+                    "handshake_ns?",
+                    "client_handshake_ns?",
+                    "connect_ns?",
+                    "first_byte_ns?",
+                    "retransmits",
+                    "retransmitted?",
+                    "answer_retransmits?",
+                    "sent_bytes?",
+                    "received_bytes?",
+                    "reset?",
+                    "errors?",
+                    "ignored?",
+                    "simultaneous?",
+                    "sampled?",
+                ],
+                text: "time and end are those of the first and the last recorded packet. by is client or server, the end that \
+                       closed or reset, after_ns the time from the first packet to that or to the refusal. role is that of this host: client, \
+                       server, local (both ends are here), forwards or observes. direction_known is false if the begin is not \
+                       recorded, and the lower port was taken for the server. handshake_ns is SERVER RTT, \
+                       client_handshake_ns CLIENT RTT, connect_ns the time from the first SYN to the answer. retransmits \
+                       counts SYNs sent again, retransmitted has the times of the first seven. ignored counts packets and \
+                       errors with numbers that no end accepts. sampled: some of its segments stand for others that were \
+                       counted, not recorded.",
+            },
+            Keys {
+                at: "connections[].reset",
+                keys: &["time", "from", "ttl", "other_ttls?"],
+                text: "The RST. other_ttls are those of other packets of that host, if none is the same.",
+            },
+            Keys {
+                at: "connections[].errors[]",
+                keys: &["time", "from", "type", "code", "meaning", "count"],
+                text: "ICMP errors about its packets.",
+            },
+            Keys {
+                at: "names[]",
+                keys: &[
+                    "time",
+                    "client",
+                    "client_port",
+                    "server",
+                    "server_port",
+                    "protocol",
+                    "name",
+                    "type",
+                    "queries",
+                    "code?",
+                    "answer",
+                    "duration_ns?",
+                    "error?",
+                    "truncated?",
+                ],
+                text: "queries is 0 if only the answer is recorded. error is the response code, an ICMP error, or `no \
+                       answer'; it is absent within a second of the first query.",
+            },
+        ]),
+        exit: &[
+            ("0", "The connections or questions were listed."),
+            ("1", "Options select some, and there is none."),
+        ],
+        examples: &[
+            example(
+                "List the connections of the last five minutes.",
+                "netsonde connections",
+            ),
+            example(
+                "List those that failed in the last hour.",
+                "netsonde connections --last 1h --failed",
+            ),
+            example(
+                "Show which handshakes, first bytes and name servers took 200 ms or more.",
+                "netsonde connections --slow 200ms",
+            ),
+            example(
+                "List the questions to name servers that failed.",
+                "netsonde connections --names --failed",
+            ),
+            example(
+                "List the connections to a host, by address or by a name that was looked up.",
+                "netsonde connections --host 192.0.2.8",
+            ),
+            example(
+                "List those in a capture file, as JSON.",
+                "netsonde --json connections --read trace.pcap",
+            ),
+        ],
+        see_also: "netsonde-talkers(1), netsonde-watch(1), netsonde-doctor(1), ss(8)",
     },
 ];

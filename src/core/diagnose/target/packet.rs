@@ -88,11 +88,73 @@ impl<'a> Segment<'a> {
         })
     }
 
-    fn flags(&self) -> u8 {
+    /// Returns the flags of a TCP header; 0 for UDP, and if they were cut off.
+    pub fn flags(&self) -> u8 {
         match self.is_tcp {
             true => self.bytes.get(13).copied().unwrap_or(0),
             false => 0,
         }
+    }
+
+    /// Returns the four bytes at an offset from the header on.
+    fn word(&self, at: usize) -> Option<u32> {
+        let bytes = self.bytes.get(at..at + 4)?;
+        Some(u32::from_be_bytes(bytes.try_into().ok()?))
+    }
+
+    /// Returns the sequence number of a TCP segment. An ICMP error quotes at least this (RFC 792).
+    pub fn sequence(&self) -> Option<u32> {
+        self.word(4).filter(|_| self.is_tcp)
+    }
+
+    /// Returns the acknowledgment number of a TCP segment, which means something with the flag ACK only.
+    pub fn acknowledgment(&self) -> Option<u32> {
+        self.word(8).filter(|_| self.is_tcp)
+    }
+
+    /// Returns the window of a TCP segment as in its header, that is not scaled.
+    pub fn window(&self) -> Option<u16> {
+        self.word(12)
+            .filter(|_| self.is_tcp)
+            .map(|word| word as u16)
+    }
+
+    /// Returns the length of what follows the header in bytes, by the lengths in the headers.
+    pub fn payload_length(&self) -> usize {
+        self.payload_length
+    }
+
+    /// Returns what follows the header, as far as it was captured.
+    pub fn payload(&self) -> &'a [u8] {
+        let header = match self.is_tcp {
+            true => usize::from(self.bytes.get(12).copied().unwrap_or(0x50) >> 4) * 4,
+            false => 8,
+        };
+        let whole = self.bytes.get(header..).unwrap_or_default();
+        whole.get(..self.payload_length).unwrap_or(whole)
+    }
+
+    /// Returns the options of a TCP header, as far as they were captured: kind and value (RFC 9293, section 3.1).
+    pub fn options(&self) -> impl Iterator<Item = (u8, &'a [u8])> {
+        let header = usize::from(self.bytes.get(12).copied().unwrap_or(0) >> 4) * 4;
+        let end = header.min(self.bytes.len());
+        let mut rest = match self.is_tcp {
+            true => self.bytes.get(20..end).unwrap_or_default(),
+            false => &[],
+        };
+        std::iter::from_fn(move || {
+            while let [1, behind @ ..] = rest {
+                rest = behind;
+            }
+            let [kind, length, ..] = rest else {
+                return None;
+            };
+            let end = usize::from(*length);
+            // Kind 0 ends the list.
+            let value = rest.get(2..end).filter(|_| *kind != 0)?;
+            rest = rest.get(end..).unwrap_or_default();
+            Some((*kind, value))
+        })
     }
 
     /// Returns the payload of a UDP datagram, as far as it was captured.

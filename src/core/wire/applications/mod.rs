@@ -14,5 +14,6 @@ mod tls;
 mod vpn;
 
 pub(super) use management::{ptp_message, wake};
+pub use names::record_type as dns_type_name;
 pub(super) use table::{tcp, udp};
 pub(super) use vpn::esp_header;

@@ -66,7 +66,8 @@ pub(super) fn nbdgm<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     });
 }
 
-fn record_type(number: u16) -> String {
+/// Returns the name of a record type, or `TYPE` with its number (RFC 3597, section 5).
+pub fn record_type(number: u16) -> String {
     let known = match number {
         1 => "A",
         2 => "NS",
