@@ -298,8 +298,11 @@ impl Run {
         quoted: &Quoted,
         at: &EventContext<'_>,
     ) {
-        let Some(serial) = self.find(quoted.to, ifindex, &quoted.echo, at.identity) else {
-            self.forged += u64::from(quoted.echo.token().len() >= TOKEN);
+        let Some(echo) = quoted.echo() else {
+            return;
+        };
+        let Some(serial) = self.find(quoted.to, ifindex, echo, at.identity) else {
+            self.forged += u64::from(echo.token().len() >= TOKEN);
             return;
         };
         let Some(probe) = self.probe(serial) else {
