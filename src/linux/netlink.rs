@@ -37,6 +37,8 @@ pub struct Route {
     pub ifindex: u32,
     /// The gateway, if there is one.
     pub gateway: Option<IpAddr>,
+    /// Source address that a packet gets, unless it has one.
+    pub source: Option<IpAddr>,
     /// Whether the target is this host's own address, a broadcast address or a group.
     pub kind: RouteType,
     /// Path MTU learned by the kernel, or given by the route.

@@ -179,6 +179,8 @@ impl Collected {
                 SightingKind::NeighborSolicited(who) | SightingKind::NeighborAnswered(who) => {
                     neighbours.contains(who)
                 }
+                // No port is looked for.
+                SightingKind::Segment { .. } => false,
             };
             if !ours {
                 continue;
