@@ -563,6 +563,7 @@ fn take_route(route: &RouteMessage) -> Route {
     let mut taken = Route {
         ifindex: 0,
         gateway: None,
+        source: None,
         kind: route.header.kind,
         mtu: None,
         destination: None,
@@ -574,6 +575,10 @@ fn take_route(route: &RouteMessage) -> Route {
             RouteAttribute::Table(table) => taken.table = *table,
             RouteAttribute::Destination(address) => {
                 taken.destination = prefix(address, route.header.destination_prefix_length);
+            }
+            RouteAttribute::PrefSource(RouteAddress::Inet(v4)) => taken.source = Some((*v4).into()),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(v6)) => {
+                taken.source = Some((*v6).into())
             }
             RouteAttribute::Gateway(RouteAddress::Inet(v4)) => taken.gateway = Some((*v4).into()),
             RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => taken.gateway = Some((*v6).into()),

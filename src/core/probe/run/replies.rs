@@ -305,6 +305,17 @@ impl Run {
             self.forged += u64::from(echo.token().len() >= TOKEN);
             return;
         };
+        self.refuse((serial, from), is_local, quoted, at);
+    }
+
+    /// Decides a probe that an error refused.
+    pub(super) fn refuse(
+        &mut self,
+        (serial, from): (u64, IpAddr),
+        is_local: bool,
+        quoted: &Quoted,
+        at: &EventContext<'_>,
+    ) {
         let Some(probe) = self.probe(serial) else {
             return;
         };

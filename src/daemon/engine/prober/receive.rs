@@ -58,9 +58,15 @@ impl Prober {
                 SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
                 SightingKind::Error { quoted, .. } => match quoted.echo() {
                     Some(echo) => echo,
-                    None => continue,
+                    None => {
+                        self.on_segment_sighting(sighting, links, now_ns);
+                        continue;
+                    }
                 },
-                SightingKind::Segment { .. } => continue,
+                SightingKind::Segment { .. } => {
+                    self.on_segment_sighting(sighting, links, now_ns);
+                    continue;
+                }
             };
             let Some(active) = self
                 .by_id
@@ -115,7 +121,8 @@ impl Prober {
     /// Receives replies, errors and send timestamps from all sockets. Returns whether there may be more:
     /// sockets report new packets only, not those that are left.
     pub(super) fn receive(&mut self, context: &PollContext<'_>) -> io::Result<bool> {
-        let mut may_have_more = false;
+        self.receive_answers(context)?;
+        let mut may_have_more = self.receive_datagrams()?;
         for family in 0..self.sockets.len() {
             may_have_more |= is_full(|| self.receive_packets(family, context))?;
             may_have_more |= is_full(|| self.receive_stamps(family))?;
