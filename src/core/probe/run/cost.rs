@@ -38,6 +38,12 @@ impl Settings {
         }
     }
 
+    /// Returns whether the run keeps distributions of round trips. Packed fates without an end go to a reader that has every
+    /// probe, and a histogram is 5 KB a target: with thousands of targets each access misses the caches.
+    pub(super) fn keeps_distributions(&self) -> bool {
+        !self.packed || self.count.is_some() || self.deadline_ns.is_some()
+    }
+
     /// Returns the number of probes per second of a run with so many targets.
     pub fn probes_per_second(&self, targets: u64) -> u64 {
         if self.flood {
@@ -102,7 +108,10 @@ impl Settings {
                 .map_or(u64::MAX, |all| all / count.max(1)),
             (None, None) => u64::MAX,
         };
-        let histograms = 2 * Settings::precision(targets.len()).bytes(values);
+        let histograms = match self.keeps_distributions() {
+            true => 2 * Settings::precision(targets.len()).bytes(values),
+            false => 0,
+        };
         // With a node of the map of other sources.
         let mut extended = size_of::<ExtendedStats>() as u64 + 256;
         if targets.len() <= MAX_TARGETS_WITH_WINDOWS {
@@ -179,9 +188,9 @@ mod tests {
     fn monitors_fit_the_memory_of_a_user() {
         let mut settings = settings(None);
         (settings.packed, settings.spread) = (true, true);
-        // 10,000 targets for ever: half of what one user may take by default.
+        // 10,000 targets for ever: a quarter of what one user may take by default.
         let cost = settings.cost(&targets(10_000), 262_144) >> 20;
-        assert!(cost < 96, "{cost} MiB");
+        assert!(cost < 48, "{cost} MiB");
     }
 
     #[test]

@@ -272,7 +272,7 @@ impl Run {
     pub(super) fn decide(&mut self, serial: u64, event: Event) {
         self.confirm_send(serial);
         let width = self.targets.len();
-        let precision = Settings::precision(width);
+        let precision = (self.settings.keeps_distributions()).then(|| Settings::precision(width));
         let started_ns = self.started_ns;
         let Some(probe) = self.probe(serial) else {
             return;
@@ -289,12 +289,17 @@ impl Run {
         stats.collect(&event, &target);
         if event.fate == Fate::Replied {
             if let Some(rtt) = event.rtt_ns {
-                stats.rtt.add(rtt, precision);
                 stats.jitter.add(rtt);
                 stats.ewma.add(rtt);
             }
-            if let Some(wire) = event.wire_rtt_ns {
-                stats.wire.add(wire, precision);
+            if let Some(precision) = precision {
+                let durations = [&mut stats.rtt, &mut stats.wire];
+                for (durations, ns) in durations.into_iter().zip([event.rtt_ns, event.wire_rtt_ns])
+                {
+                    if let Some(ns) = ns {
+                        durations.add(ns, precision);
+                    }
+                }
             }
             if event.sequence < stats.highest {
                 stats.reordered += 1;

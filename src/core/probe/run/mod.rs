@@ -166,10 +166,12 @@ enum State {
 #[derive(Clone, Debug)]
 struct Probe {
     state: State,
-    /// Time right before the send call; an estimate within a batch.
+    /// Time right before it was sent; within a batch an estimate, which the wire makes better.
     sent_ns: u64,
     /// Time right before the send call of the batch: `sent_ns` is not earlier.
     batch_ns: u64,
+    /// Duration of that call, in nanoseconds.
+    call_ns: u32,
     scheduled_ns: u64,
     tx_software_ns: u64,
     request_wire_ns: u64,

@@ -95,6 +95,7 @@ impl Run {
             probe.request_wire_ns = out;
             probe.request_ifindex = ifindex;
             probe.is_fragmented = is_fragmented;
+            self.follow(serial, out);
         }
     }
 

@@ -533,7 +533,11 @@ impl Prober {
         if sent >= MAX_SENDS_PER_POLL || may_have_more {
             return Ok(Some(now_ns));
         }
-        let earliest_ns = now_ns + if self.is_paced() { PACE_NS } else { 0 };
+        // Iterations at multiples of the pace: a target's probes have the same place in each interval.
+        let earliest_ns = match self.is_paced() {
+            true => (now_ns / PACE_NS + 1) * PACE_NS,
+            false => now_ns,
+        };
         // A time in the past means as soon as possible.
         Ok(next.map(|next| next.max(earliest_ns)))
     }

@@ -244,10 +244,12 @@ fn submit(
         let error = match batch.send(socket.descriptor.as_fd(), at) {
             Ok(count) => {
                 // One system call for many packets: each is assumed to have left when its share of
-                // the time was over.
-                let each = (monotonic_ns() - before) / count.max(1) as u64;
+                // the time was over, until the wire says more.
+                let call_ns = monotonic_ns() - before;
+                let each = call_ns / count.max(1) as u64;
                 for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
-                    run.mark_sending(probe.serial, before + each * offset as u64, before);
+                    let sent_ns = before + each * offset as u64;
+                    run.mark_sending(probe.serial, sent_ns, (before, call_ns));
                 }
                 if is_stamped {
                     socket.stamps = StampSupport::Supported;
@@ -281,7 +283,7 @@ fn submit(
             // IPv6 reports that a queue or a filter below the IP layer dropped the packet, IPv4 does
             // not (raw_sendmsg in net/ipv4/raw.c). For both, the wire decides.
             Some(libc::ENOBUFS) => {
-                run.mark_sending(outgoing[at].serial, before, before);
+                run.mark_sending(outgoing[at].serial, before, (before, 0));
                 at += 1;
             }
             errno => {
@@ -290,7 +292,7 @@ fn submit(
                     socket.stamps = StampSupport::Untried;
                 }
                 let (errno, probe) = (errno.unwrap_or(0), &outgoing[at]);
-                run.mark_sending(probe.serial, before, before);
+                run.mark_sending(probe.serial, before, (before, 0));
                 run.not_sent(probe.serial, errno, &explain(errno, probe.target), clock);
                 at += 1;
             }
