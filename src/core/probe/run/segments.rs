@@ -165,10 +165,11 @@ impl Run {
             if let Some(flow) = ports.flow(transport, segment.source_port) {
                 self.on_segment_out(seen, flow, at);
             }
-        } else if seen.is_inbound && Some(segment.source_port) == transport.port() {
-            if let Some(flow) = ports.flow(transport, segment.destination_port) {
-                self.on_segment_back(seen, flow, at);
-            }
+        } else if seen.is_inbound
+            && Some(segment.source_port) == transport.port()
+            && let Some(flow) = ports.flow(transport, segment.destination_port)
+        {
+            self.on_segment_back(seen, flow, at);
         }
     }
 
