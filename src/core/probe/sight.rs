@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::identity::{HEADER, TOKEN};
+use super::transport::{PortSet, Segment, pseudo_sum};
 use crate::wire::cursor::sum;
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Checksum, Direction};
@@ -39,7 +40,16 @@ impl Echo {
     }
 }
 
-/// ICMP or ICMPv6 error that quotes an echo request.
+/// The packet that an error quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotedProbe {
+    /// An echo request.
+    Echo(Echo),
+    /// A TCP segment or UDP datagram, of which eight bytes or more are quoted.
+    Segment(Segment),
+}
+
+/// ICMP or ICMPv6 error that quotes an echo request, a TCP segment or a UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quoted {
     /// ICMP type of the error.
@@ -48,10 +58,28 @@ pub struct Quoted {
     pub code: u8,
     /// MTU that the error reports; `None` for other kinds of errors and for 0.
     pub mtu: Option<u32>,
-    /// Destination of the quoted request.
+    /// Destination of the quoted packet.
     pub to: IpAddr,
-    /// The quoted request.
-    pub echo: Echo,
+    /// The quoted packet.
+    pub probe: QuotedProbe,
+}
+
+impl Quoted {
+    /// Returns the quoted echo request.
+    pub fn echo(&self) -> Option<&Echo> {
+        match &self.probe {
+            QuotedProbe::Echo(echo) => Some(echo),
+            QuotedProbe::Segment(_) => None,
+        }
+    }
+
+    /// Returns the quoted TCP segment or UDP datagram.
+    pub fn segment(&self) -> Option<&Segment> {
+        match &self.probe {
+            QuotedProbe::Echo(_) => None,
+            QuotedProbe::Segment(segment) => Some(segment),
+        }
+    }
 }
 
 /// Place of a fragment in its datagram.
@@ -107,8 +135,22 @@ pub enum SightingKind {
     Error {
         /// Source address.
         from: IpAddr,
-        /// The error, with the request that it quotes.
+        /// The error, with the packet that it quotes.
         quoted: Quoted,
+    },
+    /// A TCP segment or UDP datagram, in either direction.
+    Segment {
+        /// Source address.
+        from: IpAddr,
+        /// Destination address.
+        to: IpAddr,
+        /// Its fields.
+        segment: Segment,
+        /// Whether the checksum is right; `None` if the packet is incomplete or the checksum is not to
+        /// be verified here.
+        intact: Option<bool>,
+        /// TTL or hop limit.
+        ttl: u8,
     },
     /// This host requested the link-layer address of a neighbor.
     NeighborSolicited(IpAddr),
@@ -132,9 +174,12 @@ pub struct Sighting {
 }
 
 /// Returns whether [`sight`] may find something in this frame. Runs for each packet while probes
-/// are in flight.
+/// are in flight. `ports`: those that probes by TCP and UDP are sent from.
 #[inline]
-pub fn may_concern_probe(seen: &Glance) -> bool {
+pub fn may_concern_probe(seen: &Glance, ports: &PortSet) -> bool {
+    if matches!(seen.ip_protocol, ip_protocol::TCP | ip_protocol::UDP) {
+        return ports.has(seen.source_port) || ports.has(seen.destination_port);
+    }
     match seen.ethertype {
         ethertype::ARP => true,
         // A later fragment has no transport header.
@@ -167,6 +212,11 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
             let message = &header[start..length.min(header.len()).max(start)];
             // The first fragment carries the header, but the checksum covers all fragments.
             let whole = whole && fragment.is_none() && length <= header.len();
+            if seen.ip_protocol != ip_protocol::ICMP {
+                let ip_id = Some(u16::from_be_bytes([header[4], header[5]]));
+                let verified = whole && checksum != Checksum::NotReady;
+                return segment(seen.ip_protocol, message, (from, to), ip_id, ttl, verified);
+            }
             v4_message(message, (from, to), ttl, (whole, fragment), checksum)
         }
         ethertype::IPV6 => {
@@ -184,10 +234,33 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
             };
             let message = &header[start..length.min(header.len()).max(start)];
             let whole = whole && !is_fragment && length <= header.len();
+            if seen.ip_protocol != ip_protocol::ICMPV6 {
+                let verified = whole && checksum != Checksum::NotReady;
+                return segment(seen.ip_protocol, message, (from, to), None, ttl, verified);
+            }
             v6_message(message, (from, to), ttl, (whole, fragment), checksum)
         }
         _ => None,
     }
+}
+
+/// Parses a TCP segment or UDP datagram. `verify`: its checksum can be verified.
+fn segment(
+    protocol: u8,
+    message: &[u8],
+    (from, to): (IpAddr, IpAddr),
+    ip_id: Option<u16>,
+    ttl: u8,
+    verify: bool,
+) -> Option<SightingKind> {
+    Some(SightingKind::Segment {
+        from,
+        to,
+        segment: Segment::read(protocol, message, ip_id)?,
+        intact: verify
+            .then(|| sum(message, pseudo_sum(protocol, message.len(), from, to)) == 0xffff),
+        ttl,
+    })
 }
 
 fn ipv4(bytes: &[u8], at: usize) -> Option<IpAddr> {
@@ -270,9 +343,15 @@ fn v4_message(
         kind @ (3 | 11 | 12) => {
             let quoted = message.get(8..)?;
             let header = usize::from(quoted.first()? & 0x0f) * 4;
-            if *quoted.get(9)? != ip_protocol::ICMP || *quoted.get(header)? != 8 {
-                return None;
-            }
+            let probe = match *quoted.get(9)? {
+                ip_protocol::ICMP if *quoted.get(header)? == 8 => {
+                    QuotedProbe::Echo(Echo::read(quoted.get(header..)?)?)
+                }
+                protocol => {
+                    let ip_id = Some(u16::from_be_bytes([quoted[4], quoted[5]]));
+                    QuotedProbe::Segment(Segment::read(protocol, quoted.get(header..)?, ip_id)?)
+                }
+            };
             let mtu = u32::from(u16::from_be_bytes([message[6], message[7]]));
             let code = message[1];
             Some(SightingKind::Error {
@@ -282,7 +361,7 @@ fn v4_message(
                     code,
                     mtu: (kind == 3 && code == 4 && mtu != 0).then_some(mtu),
                     to: ipv4(quoted, 16)?,
-                    echo: Echo::read(quoted.get(header..)?)?,
+                    probe,
                 },
             })
         }
@@ -306,16 +385,7 @@ fn v6_message(
         }),
         129 => {
             let intact = || {
-                let (IpAddr::V6(from), IpAddr::V6(to)) = (from, to) else {
-                    return false;
-                };
-                let pseudo = sum(
-                    &to.octets(),
-                    sum(
-                        &from.octets(),
-                        message.len() as u32 + u32::from(ip_protocol::ICMPV6),
-                    ),
-                );
+                let pseudo = pseudo_sum(ip_protocol::ICMPV6, message.len(), from, to);
                 sum(message, pseudo) == 0xffff
             };
             Some(SightingKind::Reply {
@@ -335,9 +405,12 @@ fn v6_message(
                 next = *quoted.get(40)?;
                 at = 48;
             }
-            if next != ip_protocol::ICMPV6 || *quoted.get(at)? != 128 {
-                return None;
-            }
+            let probe = match next {
+                ip_protocol::ICMPV6 if *quoted.get(at)? == 128 => {
+                    QuotedProbe::Echo(Echo::read(quoted.get(at..)?)?)
+                }
+                _ => QuotedProbe::Segment(Segment::read(next, quoted.get(at..)?, None)?),
+            };
             let mtu = u32::from_be_bytes(message.get(4..8)?.try_into().ok()?);
             Some(SightingKind::Error {
                 from,
@@ -346,7 +419,7 @@ fn v6_message(
                     code: message[1],
                     mtu: (kind == 2 && mtu != 0).then_some(mtu),
                     to: ipv6(quoted, 24)?,
-                    echo: Echo::read(quoted.get(at..)?)?,
+                    probe,
                 },
             })
         }
@@ -408,7 +481,7 @@ mod tests {
         frame.extend_from_slice(&[8, 0]);
         frame.extend_from_slice(packet);
         let seen = glance(LinkType::Ethernet, &frame);
-        assert!(may_concern_probe(&seen));
+        assert!(may_concern_probe(&seen, &PortSet::default()));
         sight(&frame, &seen, true, Checksum::Unknown)
     }
 
@@ -460,7 +533,11 @@ mod tests {
         };
         assert_eq!((quoted.kind, quoted.code, quoted.mtu), (3, 4, Some(1500)));
         assert_eq!(
-            (quoted.to, quoted.echo.id, quoted.echo.token().len()),
+            (
+                quoted.to,
+                quoted.echo().unwrap().id,
+                quoted.echo().unwrap().token().len()
+            ),
             (B.into(), 42, 0)
         );
         for length in 0..error.len() {

@@ -6,6 +6,7 @@ use super::{
     TargetStats,
 };
 use crate::probe::statistics::{Precision, Windows};
+use crate::probe::transport::Transport;
 use std::net::IpAddr;
 
 /// Bytes of a run without targets and probes: its options, its maps when empty, and up to 256 losses.
@@ -121,6 +122,10 @@ impl Settings {
             // Answered, stuck, and by cookie: of these twice as many.
             + 2 * grown(kept) * size_of::<u64>() as u64
             + map(2 * kept, 2 * size_of::<u64>() as u64);
+        let segments = match self.transport {
+            Transport::Echo => 0,
+            _ => map(2 * kept + 64, 2 * size_of::<u64>() as u64) + 64 * 1024,
+        };
         // Nodes of the map are half full at worst.
         let responder =
             2 * size_of::<(IpAddr, Responder)>() as u64 + Precision::Coarse.bytes(values);
@@ -131,6 +136,7 @@ impl Settings {
             false => 0,
         };
         RUN + packed
+            + segments
             + by_key
             + count * (of_target + histograms + extended)
             + probes

@@ -9,6 +9,7 @@ use crate::probe::fate::{self, Fate, HostContext, ProbeEvidence, Verdict};
 use crate::probe::fragments::{FragmentTracker, FragmentedReply};
 use crate::probe::identity::{self, HEADER};
 use crate::probe::sight::Echo;
+use crate::probe::transport::Transport;
 
 impl Way {
     fn of(around: &HostContext) -> Way {
@@ -103,7 +104,11 @@ impl Run {
         ProbeEvidence {
             answered_by: probe.from.filter(|from| *from != target),
             is_fragmented: probe.is_fragmented,
-            fragments: self.fragments(serial, probe, fragments, at),
+            is_tcp: matches!(self.settings.transport, Transport::Tcp { .. }),
+            fragments: match self.settings.transport {
+                Transport::Echo => self.fragments(serial, probe, fragments, at),
+                _ => None,
+            },
             stamped: self.settings.stamped,
             scheduled: probe.scheduled_ns != 0,
             handed: probe.tx_software_ns != 0,
@@ -210,6 +215,7 @@ impl Run {
             queue_ns: None,
             wake_ns: None,
             error: None,
+            is_reset: false,
             errno: None,
             last_seen: None,
             is_fragmented: probe.is_some_and(|probe| probe.is_fragmented),
@@ -233,7 +239,9 @@ impl Run {
         event.ttl = probe.from.map(|_| probe.ttl);
         if probe.reply_socket_ns != 0 {
             event.rtt_ns = Some(probe.reply_socket_ns.saturating_sub(probe.sent_at()));
-            event.wake_ns = Some(probe.reply_read_ns.saturating_sub(probe.reply_socket_ns));
+            // A reply by TCP is read from the wire.
+            event.wake_ns = (!matches!(self.settings.transport, Transport::Tcp { .. }))
+                .then(|| probe.reply_read_ns.saturating_sub(probe.reply_socket_ns));
         }
         let back = if probe.reply_wire_ns != 0 {
             probe.reply_wire_ns

@@ -299,10 +299,24 @@ impl Run {
         quoted: &Quoted,
         at: &EventContext<'_>,
     ) {
-        let Some(serial) = self.find(quoted.to, ifindex, &quoted.echo, at.identity) else {
-            self.forged += u64::from(quoted.echo.token().len() >= TOKEN);
+        let Some(echo) = quoted.echo() else {
             return;
         };
+        let Some(serial) = self.find(quoted.to, ifindex, echo, at.identity) else {
+            self.forged += u64::from(echo.token().len() >= TOKEN);
+            return;
+        };
+        self.refuse((serial, from), is_local, quoted, at);
+    }
+
+    /// Decides a probe that an error refused.
+    pub(super) fn refuse(
+        &mut self,
+        (serial, from): (u64, IpAddr),
+        is_local: bool,
+        quoted: &Quoted,
+        at: &EventContext<'_>,
+    ) {
         let Some(probe) = self.probe(serial) else {
             return;
         };

@@ -124,15 +124,20 @@ impl Run {
             altered: false,
             is_withheld: false,
             is_unconfirmed: true,
+            is_reset: false,
+            ip_id: None,
             from: None,
         });
         self.unconfirmed_sends += 1;
         let target = self.targets[at];
+        let token = identity.token(self.number, target.address, sequence);
+        self.index_segment(serial, &token);
         Outgoing {
             serial,
             target,
             sequence: sequence as u16,
-            token: identity.token(self.number, target.address, sequence),
+            token,
+            flow: self.flow(sequence),
         }
     }
 

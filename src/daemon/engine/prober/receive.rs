@@ -56,7 +56,17 @@ impl Prober {
                     continue;
                 }
                 SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
-                SightingKind::Error { quoted, .. } => &quoted.echo,
+                SightingKind::Error { quoted, .. } => match quoted.echo() {
+                    Some(echo) => echo,
+                    None => {
+                        self.on_segment_sighting(sighting, links, now_ns);
+                        continue;
+                    }
+                },
+                SightingKind::Segment { .. } => {
+                    self.on_segment_sighting(sighting, links, now_ns);
+                    continue;
+                }
             };
             let Some(active) = self
                 .by_id
@@ -112,6 +122,10 @@ impl Prober {
     /// sockets report new packets only, not those that are left.
     pub(super) fn receive(&mut self, context: &PollContext<'_>) -> io::Result<bool> {
         let mut may_have_more = false;
+        if self.has_segments() {
+            self.receive_answers(context)?;
+            may_have_more |= self.receive_datagrams()?;
+        }
         for family in 0..self.sockets.len() {
             may_have_more |= is_full(|| self.receive_packets(family, context))?;
             may_have_more |= is_full(|| self.receive_stamps(family))?;
@@ -152,7 +166,10 @@ impl Prober {
                     heard.entry(packet.ifindex).or_default()[family] += 1;
                     echo.id
                 }
-                SightingKind::Error { quoted, .. } => quoted.echo.id,
+                SightingKind::Error { quoted, .. } => match quoted.echo() {
+                    Some(echo) => echo.id,
+                    None => return,
+                },
                 _ => return,
             };
             let active = by_id.get(&id).and_then(|number| runs.get_mut(number));

@@ -9,7 +9,7 @@ use super::{ActiveRun, MAX_SENDS_PER_POLL, PollContext, Prober, Socket, StampSup
 use crate::linux::monotonic_ns;
 use netsonde_core::probe::identity::write_request;
 use netsonde_core::probe::run::Outgoing;
-use netsonde_core::probe::{Clock, Identity, Target};
+use netsonde_core::probe::{Clock, Identity, Target, Transport};
 
 /// Number of probes that can wait for their send timestamps.
 const STAMP_SLOTS: usize = 16_384;
@@ -34,7 +34,7 @@ impl StampIds {
     }
 
     /// Assigns an ID, which is never 0, to a probe of a run.
-    fn assign(&mut self, run: u64, serial: u64) -> u32 {
+    pub(super) fn assign(&mut self, run: u64, serial: u64) -> u32 {
         let id = self.next;
         self.next = self.next.wrapping_add(1).max(1);
         self.slots[id as usize % STAMP_SLOTS] = (id, run, serial);
@@ -112,6 +112,10 @@ impl Prober {
         let Some(active) = self.runs.get_mut(&number) else {
             return Ok(Some(0));
         };
+        if active.run.settings.transport != Transport::Echo {
+            let sent = self.send_segments(number, max, context)?;
+            return Ok(sent.map(|sent| withheld + sent));
+        }
         let is_ipv4 = active.run.targets[0].address.is_ipv4();
         let Some(socket) = &mut self.sockets[usize::from(!is_ipv4)] else {
             return Ok(Some(0));

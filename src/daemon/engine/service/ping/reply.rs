@@ -51,6 +51,7 @@ pub(super) fn probe(event: &Event, target: &Target, name: impl Fn(u32) -> String
             meaning: describe_error(&quoted),
             mtu: quoted.mtu,
         }),
+        reset: event.is_reset.then_some(true),
         errno: event.errno.map(|errno| describe_errno(errno).0.into()),
         last_seen: event.last_seen.clone(),
         fragmented: event.is_fragmented.then_some(true),
