@@ -11,6 +11,7 @@
 //! | `cookies` | probes by cookie, for replies from other addresses |
 //! | `cost` | memory that a run may take |
 //! | `decisions` | fates, events |
+//! | `listed` | runs whose probes are listed one by one, with a hop limit and a flow each |
 //! | `packed` | fates as entries of fixed size |
 //! | `stats` | statistics of targets and responders |
 //! | `remarks` | what the probes of a target show together |
@@ -18,6 +19,7 @@
 mod cookies;
 mod cost;
 mod decisions;
+mod listed;
 mod packed;
 mod remarks;
 mod replies;
@@ -32,7 +34,9 @@ use super::fate::Fate;
 use super::identity::{Identity, TOKEN};
 use super::neighbors::ResolutionTracker;
 use super::sight::{Echo, Quoted};
+use crate::wire::extensions::Extensions;
 
+pub use listed::{ListedProbe, MAX_LISTED, Probes};
 pub use remarks::{OtherSources, Refusals, Remark};
 pub use stats::{ExtendedStats, Loss, Responder, TargetStats, UNRESPONSIVE_AFTER};
 
@@ -110,6 +114,8 @@ pub struct Settings {
     pub stamped: bool,
     /// Record every packet of the run, as far as there is room.
     pub is_evidence: bool,
+    /// The probes, if they are listed one by one: there is one target then.
+    pub listed: Option<Probes>,
 }
 
 #[cfg(test)]
@@ -130,6 +136,7 @@ impl Settings {
             packed: false,
             stamped: false,
             is_evidence: false,
+            listed: None,
         }
     }
 }
@@ -181,6 +188,8 @@ struct Probe {
     /// Nothing has shown yet that it left or never will.
     is_unconfirmed: bool,
     from: Option<IpAddr>,
+    /// Error that answered a listed probe, until it is reported.
+    refusal: Option<Box<(Quoted, Extensions)>>,
 }
 
 impl Probe {
@@ -195,6 +204,14 @@ impl Probe {
                 self.batch_ns
             }
             None => self.sent_ns,
+        }
+    }
+
+    /// Returns when the reply or error was first seen: at the socket, or else on the wire.
+    fn heard_ns(&self) -> u64 {
+        match self.reply_socket_ns {
+            0 => self.reply_wire_ns,
+            ns => ns,
         }
     }
 
@@ -264,6 +281,8 @@ pub struct Event {
     pub wake_ns: Option<u64>,
     /// ICMP error, with its source.
     pub error: Option<(IpAddr, Quoted)>,
+    /// Extensions of the error, of a listed probe.
+    pub extensions: Option<Box<Extensions>>,
     /// Error number of the send call.
     pub errno: Option<i32>,
     /// Description of the last sighting.
@@ -298,6 +317,25 @@ pub struct Outgoing {
     pub sequence: u16,
     /// Token at the start of the payload.
     pub token: [u8; TOKEN],
+    /// Hop limit and ICMP checksum of a listed probe.
+    pub special: Option<(u8, u16)>,
+}
+
+/// An ICMP error that was received.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceivedError<'a> {
+    /// Its source.
+    pub from: IpAddr,
+    /// Whether this host itself sent it.
+    pub is_local: bool,
+    /// Index of the incoming interface.
+    pub ifindex: u32,
+    /// What it says and quotes.
+    pub quoted: &'a Quoted,
+    /// Wall-clock time at which it came, in nanoseconds since 1970; 0 if it is missing.
+    pub stamp_ns: u64,
+    /// The whole message, if a socket received it; `None` if it was seen on the wire.
+    pub message: Option<&'a [u8]>,
 }
 
 /// One probe run.

@@ -8,6 +8,7 @@ use crate::daemon::engine::prober::{STAMPED_RATE, SendOptions, SocketOptions};
 use crate::daemon::engine::state::EngineState;
 use crate::varlink::server::user::User;
 use crate::varlink::server::{Failure, Peer};
+use netsonde_core::probe::run::Probes;
 use netsonde_core::probe::{Settings, Target};
 use netsonde_core::protocol::ping::Options;
 
@@ -29,10 +30,11 @@ const MAX_RUNS: u64 = 1024;
 const MAX_PATTERN: usize = 16;
 
 /// Checks the options of a run against limits and permissions, and starts it. Returns its number.
-pub(super) fn start(
+pub(in crate::daemon::engine::service) fn start(
     engine: &mut EngineState,
     peer: &Peer,
     options: Options,
+    listed: Option<Probes>,
     mut targets: Targets,
 ) -> Result<u64, Failure> {
     let limits = engine.config.ping.clone();
@@ -87,6 +89,7 @@ pub(super) fn start(
         quiet: options.quiet == Some(true),
         packed: options.packed == Some(true),
         is_evidence: options.evidence == Some(true),
+        listed,
         stamped: !pace.flood && pace.rate.min(probes_per_second) <= STAMPED_RATE,
     };
     tracing::debug!(uid = peer.uid, targets = count, "ping requested");

@@ -1,0 +1,395 @@
+//! `netsonde trace` on real kernels: every router and every equal way is found, none is invented, and what missing
+//! answers mean is told as the test made it.
+//!
+//! ```text
+//!   h  e0 10.1.0.1, netsonded ---- 10.1.0.2 e0  r1  e1 10.2.0.1 ---- 10.2.0.2 e0  r2  ... ---- t
+//! ```
+//!
+//! NETSONDE_TRACE_RUNS sets the number of runs of those tests that repeat a trace.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use netsonde::lab::wire::Wire;
+use netsonde::lab::{self, Host};
+use serde_json::Value;
+use support::Service;
+use support::inside;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    support::main_with(
+        &[
+            ("twelve_hops", twelve_hops),
+            ("ipv6_and_one_hop", ipv6_and_one_hop),
+            ("limited_answers_are_no_loss", limited_answers_are_no_loss),
+            ("loss_is_found", loss_is_found),
+            ("silent_routers", silent_routers),
+            ("refusals_and_loops", refusals_and_loops),
+            ("probes_that_do_not_leave", probes_that_do_not_leave),
+            ("text_and_errors", text_and_errors),
+        ],
+        3,
+    )
+}
+
+/// Number of runs of tests that repeat a trace.
+fn runs(default: usize) -> usize {
+    let given = std::env::var("NETSONDE_TRACE_RUNS").ok();
+    given.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// A host, routers one behind the other, and a target.
+struct Chain {
+    service: Service,
+    h: Host,
+    routers: Vec<Host>,
+    t: Host,
+    wires: Vec<Wire>,
+}
+
+/// Makes a router that reports as many errors as there are.
+fn forward(router: &Host) {
+    for (setting, value) in [
+        ("net/ipv4/ip_forward", "1"),
+        ("net/ipv4/icmp_ratelimit", "0"),
+        ("net/ipv4/conf/all/rp_filter", "0"),
+        ("net/ipv6/conf/all/forwarding", "1"),
+        ("net/ipv6/icmp/ratelimit", "0"),
+    ] {
+        router.sysctl(setting, value).unwrap();
+    }
+}
+
+/// Builds a chain. `wired`: the link with this number is a wire.
+fn chain(count: usize, wired: Option<usize>) -> Chain {
+    let host = |name: String| {
+        let host = Host::new(&name).unwrap();
+        host.sysctl("net/ipv6/conf/default/accept_dad", "0")
+            .unwrap();
+        host
+    };
+    let h = host("h".into());
+    let routers: Vec<Host> = (1..=count).map(|at| host(format!("r{at}"))).collect();
+    let t = host("t".into());
+    let mut wires = vec![];
+    let all: Vec<&Host> = std::iter::once(&h).chain(&routers).chain([&t]).collect();
+    for (at, pair) in all.windows(2).enumerate() {
+        let link = at + 1;
+        let left = if at == 0 { "e0" } else { "e1" };
+        match wired == Some(link) {
+            true => wires.push(Wire::new(pair[0], left, pair[1], "e0").unwrap()),
+            false => lab::veth(pair[0], left, pair[1], "e0").unwrap(),
+        }
+        for (host, interface, number) in [(pair[0], left, 1), (pair[1], "e0", 2)] {
+            host.address(interface, &format!("10.{link}.0.{number}/24"))
+                .unwrap();
+            host.address(interface, &format!("fd00:{link}::{number}/64"))
+                .unwrap();
+        }
+    }
+    for router in &routers {
+        forward(router);
+    }
+    for (at, host) in all.iter().enumerate().take(all.len() - 1) {
+        host.route("0.0.0.0/0", &format!("10.{}.0.2", at + 1))
+            .unwrap();
+        host.route("::/0", &format!("fd00:{}::2", at + 1)).unwrap();
+    }
+    for (at, host) in all.iter().enumerate().skip(1) {
+        // The way back; a link of its own is known.
+        if at > 1 {
+            host.route("10.1.0.0/24", &format!("10.{at}.0.1")).unwrap();
+            host.route("fd00:1::/64", &format!("fd00:{at}::1")).unwrap();
+        }
+    }
+    let service = Service::start(&h, &[]);
+    Chain {
+        service,
+        h,
+        routers,
+        t,
+        wires,
+    }
+}
+
+impl Chain {
+    fn target(&self) -> String {
+        format!("10.{}.0.2", self.routers.len() + 1)
+    }
+
+    fn router(&self, hop: usize) -> String {
+        format!("10.{hop}.0.2")
+    }
+
+    fn trace(&self, arguments: &[&str]) -> Report {
+        trace(&self.h, &self.service, arguments)
+    }
+}
+
+/// A trace with its exit status.
+struct Report {
+    value: Value,
+    status: Option<i32>,
+}
+
+fn trace(host: &Host, service: &Service, arguments: &[&str]) -> Report {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command
+        .arg("--socket")
+        .arg(service.socket())
+        .args(["--json", "trace", "-n"]);
+    let output = host.run(|| command.args(arguments).output()).unwrap();
+    let value = serde_json::from_slice(&output.stdout);
+    let value = value
+        .unwrap_or_else(|_| panic!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
+    Report {
+        value,
+        status: output.status.code(),
+    }
+}
+
+impl Report {
+    fn hops(&self) -> &Vec<Value> {
+        self.value["hops"].as_array().unwrap()
+    }
+
+    /// Addresses of each hop.
+    fn addresses(&self) -> Vec<Vec<&str>> {
+        self.hops()
+            .iter()
+            .map(|hop| {
+                let nodes = hop["nodes"].as_array().unwrap();
+                nodes
+                    .iter()
+                    .map(|node| node["address"].as_str().unwrap())
+                    .collect()
+            })
+            .collect()
+    }
+
+    fn verdict(&self, hop: usize) -> &str {
+        self.hops()[hop - 1]["verdict"].as_str().unwrap()
+    }
+
+    fn remarks(&self) -> Vec<&str> {
+        let all = self.value["remarks"].as_array().unwrap();
+        all.iter()
+            .map(|remark| remark["id"].as_str().unwrap())
+            .collect()
+    }
+
+    fn remark(&self, id: &str) -> &str {
+        let all = self.value["remarks"].as_array().unwrap();
+        let found = all.iter().find(|remark| remark["id"] == id);
+        let found = found.unwrap_or_else(|| panic!("no {id}: {:#}", self.value));
+        found["text"].as_str().unwrap()
+    }
+}
+
+fn twelve_hops() -> Outcome {
+    let chain = chain(11, None);
+    let mut longest_ms = 0;
+    for _ in 0..runs(3) {
+        let start = Instant::now();
+        let report = chain.trace(&[&chain.target()]);
+        longest_ms = longest_ms.max(start.elapsed().as_millis());
+        let expected: Vec<Vec<String>> = (1..=12).map(|hop| vec![chain.router(hop)]).collect();
+        assert_eq!(report.addresses(), expected, "{:#}", report.value);
+        assert_eq!(report.status, Some(0));
+        assert!(report.remarks().is_empty(), "{:#}", report.value);
+        for hop in report.hops() {
+            assert_eq!(hop["verdict"], "answers");
+            assert!(hop["answered"].as_u64().unwrap() >= 3);
+            let node = &hop["nodes"][0];
+            assert!(node["wire_rtt_ns"]["min"].as_u64() <= node["rtt_ns"]["max"].as_u64());
+        }
+    }
+    println!("twelve hops: at most {longest_ms} ms");
+    Ok(())
+}
+
+fn ipv6_and_one_hop() -> Outcome {
+    let chain = chain(3, None);
+    let report = chain.trace(&["fd00:4::2"]);
+    let expected: Vec<Vec<String>> = (1..=4).map(|hop| vec![format!("fd00:{hop}::2")]).collect();
+    assert_eq!(report.addresses(), expected, "{:#}", report.value);
+    assert!(report.remarks().is_empty(), "{:#}", report.value);
+    let report = chain.trace(&["10.1.0.2"]);
+    assert_eq!(report.addresses(), [["10.1.0.2"]]);
+    let report = chain.trace(&["127.0.0.1"]);
+    assert_eq!(report.addresses(), [["127.0.0.1"]]);
+    Ok(())
+}
+
+/// A router that reports one error a second after a burst of six loses nothing.
+fn limited_answers_are_no_loss() -> Outcome {
+    let chain = chain(4, None);
+    for setting in ["icmp_ratelimit", "icmp_ratemask"] {
+        let value = if setting == "icmp_ratelimit" {
+            "1000"
+        } else {
+            "6168"
+        };
+        chain.routers[1].sysctl(&format!("net/ipv4/{setting}"), value)?;
+    }
+    let mut limited = 0;
+    for _ in 0..runs(2) {
+        let report = chain.trace(&["--queries", "12", &chain.target()]);
+        for hop in 1..=5 {
+            assert_ne!(report.verdict(hop), "lossy", "{:#}", report.value);
+        }
+        let is_limited = report.verdict(2) == "limits_answers";
+        if !is_limited {
+            println!("{:#}", report.value["hops"][1]);
+        }
+        limited += usize::from(is_limited);
+        assert!(!report.remarks().contains(&"loss"));
+    }
+    assert_eq!(limited, runs(2), "the two rates prove the limit");
+    Ok(())
+}
+
+fn loss_is_found() -> Outcome {
+    let chain = chain(4, Some(3));
+    let mut random = 1u64;
+    chain.wires[0].a_to_b(|way| {
+        way.drop = Some(Box::new(move |frame| {
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let is_ipv4 = frame.get(12..14) == Some(&[8, 0]);
+            is_ipv4 && (random >> 33) % 10 < 3
+        }));
+    });
+    for _ in 0..runs(2) {
+        let report = chain.trace(&[&chain.target()]);
+        assert_eq!(report.verdict(2), "answers", "{:#}", report.value);
+        for hop in 3..=5 {
+            assert_eq!(report.verdict(hop), "lossy", "{:#}", report.value);
+        }
+        assert!(
+            report
+                .remark("loss")
+                .starts_with("packets are lost behind hop 2")
+        );
+        assert_eq!(report.status, Some(0));
+    }
+    Ok(())
+}
+
+fn silent_routers() -> Outcome {
+    let chain = chain(4, None);
+    // It has no way back, so that its errors go nowhere; what it forwards comes back by the others.
+    inside(&chain.routers[2], "ip", &["addr", "flush", "dev", "lo"]);
+    support::firewall(&chain.routers[2], "output", "icmp type time-exceeded drop");
+    let report = chain.trace(&[&chain.target()]);
+    assert_eq!(report.verdict(3), "silent", "{:#}", report.value);
+    assert_eq!(report.addresses()[4], [chain.target()]);
+    assert_eq!(report.status, Some(0));
+    // The target does not answer, either.
+    support::firewall(&chain.t, "input", "icmp type echo-request drop");
+    let report = chain.trace(&["--fast", "-m", "12", &chain.target()]);
+    assert_eq!(report.status, Some(1));
+    assert_eq!(report.hops().len(), 4);
+    assert!(
+        report
+            .remark("path-ends")
+            .contains("hop 4 is the last that did")
+    );
+    Ok(())
+}
+
+fn refusals_and_loops() -> Outcome {
+    let chain = chain(4, None);
+    inside(
+        &chain.routers[1],
+        "ip",
+        &["route", "add", "prohibit", "10.5.0.0/24"],
+    );
+    let report = chain.trace(&[&chain.target()]);
+    assert_eq!(report.status, Some(1));
+    assert_eq!(report.hops().len(), 2, "{:#}", report.value);
+    assert!(
+        report
+            .remark("refused")
+            .contains("administratively prohibited")
+    );
+    inside(
+        &chain.routers[1],
+        "ip",
+        &["route", "del", "prohibit", "10.5.0.0/24"],
+    );
+    // r3 sends it back to r2.
+    inside(
+        &chain.routers[2],
+        "ip",
+        &["route", "add", "10.5.0.0/24", "via", "10.3.0.1"],
+    );
+    let report = chain.trace(&["-m", "10", "--fast", &chain.target()]);
+    assert_eq!(report.status, Some(1));
+    let loops = report.remark("loop");
+    assert!(loops.contains("10.3.0.2"), "{loops}");
+    Ok(())
+}
+
+fn probes_that_do_not_leave() -> Outcome {
+    let chain = chain(2, None);
+    inside(
+        &chain.h,
+        "ip",
+        &["route", "add", "blackhole", "192.0.2.0/24"],
+    );
+    let report = chain.trace(&["192.0.2.1"]);
+    assert_eq!(report.status, Some(2), "{:#}", report.value);
+    assert!(
+        report.remark("not-sent").contains("blackhole"),
+        "{:#}",
+        report.value
+    );
+    // A neighbor that is not there.
+    let report = chain.trace(&["10.1.0.77"]);
+    assert_eq!(report.status, Some(2), "{:#}", report.value);
+    assert!(
+        report.remark("not-sent").contains("does not answer ARP"),
+        "{:#}",
+        report.value
+    );
+    Ok(())
+}
+
+fn text_and_errors() -> Outcome {
+    let chain = chain(2, None);
+    let socket = chain.service.socket();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+        command
+            .arg("--socket")
+            .arg(&socket)
+            .arg("trace")
+            .args(arguments);
+        let output = chain.h.run(|| command.output()).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (text(&output.stdout), text(&output.stderr))
+    };
+    let (text, _) = run(&["-n", &chain.target()]);
+    assert!(text.contains("10.3.0.2 reached in 3 hops"), "{text}");
+    assert!(text.contains("HOP  ADDRESS"), "{text}");
+    for (arguments, why) in [
+        (
+            &["-f", "9", "-m", "3", "10.1.0.2"][..],
+            "-f 9 is more than -m 3",
+        ),
+        (&["10.0.0.0/24"], "one host is expected"),
+        (&["224.0.0.1"], "one host is expected"),
+        (&["-m", "99", "10.1.0.2"], "64"),
+    ] {
+        let (_, errors) = run(arguments);
+        assert!(errors.contains(why), "{arguments:?}: {errors}");
+    }
+    Ok(())
+}
