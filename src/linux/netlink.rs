@@ -37,6 +37,8 @@ pub struct Route {
     pub ifindex: u32,
     /// The gateway, if there is one.
     pub gateway: Option<IpAddr>,
+    /// Source address that a packet gets, unless it has one.
+    pub source: Option<IpAddr>,
     /// Whether the target is this host's own address, a broadcast address or a group.
     pub kind: RouteType,
     /// Path MTU learned by the kernel, or given by the route.
@@ -561,6 +563,7 @@ fn take_route(route: &RouteMessage) -> Route {
     let mut taken = Route {
         ifindex: 0,
         gateway: None,
+        source: None,
         kind: route.header.kind,
         mtu: None,
         destination: None,
@@ -572,6 +575,10 @@ fn take_route(route: &RouteMessage) -> Route {
             RouteAttribute::Table(table) => taken.table = *table,
             RouteAttribute::Destination(address) => {
                 taken.destination = prefix(address, route.header.destination_prefix_length);
+            }
+            RouteAttribute::PrefSource(RouteAddress::Inet(v4)) => taken.source = Some((*v4).into()),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(v6)) => {
+                taken.source = Some((*v6).into())
             }
             RouteAttribute::Gateway(RouteAddress::Inet(v4)) => taken.gateway = Some((*v4).into()),
             RouteAttribute::Gateway(RouteAddress::Inet6(v6)) => taken.gateway = Some((*v6).into()),

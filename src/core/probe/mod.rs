@@ -16,6 +16,7 @@
 //! | `routing` | routes and rules that refuse packets |
 //! | `packed` | fates as bytes |
 //! | `statistics` | percentiles, jitter, loss windows |
+//! | `transport` | probes by TCP and UDP |
 //! | `bucket` | rate limits |
 
 pub mod bucket;
@@ -31,6 +32,7 @@ pub mod routing;
 pub mod run;
 pub mod sight;
 pub mod statistics;
+pub mod transport;
 
 pub use bucket::TokenBucket;
 pub use clock::Clock;
@@ -40,3 +42,4 @@ pub use identity::Identity;
 pub use neighbors::ResolutionTracker;
 pub use run::{Event, Run, Settings, Target};
 pub use sight::{Sighting, SightingKind};
+pub use transport::Transport;

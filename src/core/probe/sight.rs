@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::identity::{HEADER, TOKEN};
+use super::transport::{PortSet, Segment};
 use crate::wire::cursor::sum;
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Checksum, Direction};
@@ -39,7 +40,16 @@ impl Echo {
     }
 }
 
-/// ICMP or ICMPv6 error that quotes an echo request.
+/// The packet that an error quotes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuotedProbe {
+    /// An echo request.
+    Echo(Echo),
+    /// A TCP segment or UDP datagram, of which eight bytes or more are quoted.
+    Segment(Segment),
+}
+
+/// ICMP or ICMPv6 error that quotes an echo request, a TCP segment or a UDP datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quoted {
     /// ICMP type of the error.
@@ -48,12 +58,30 @@ pub struct Quoted {
     pub code: u8,
     /// MTU that the error reports; `None` for other kinds of errors and for 0.
     pub mtu: Option<u32>,
-    /// Destination of the quoted request.
+    /// Destination of the quoted packet.
     pub to: IpAddr,
-    /// The quoted request.
-    pub echo: Echo,
+    /// The quoted packet.
+    pub probe: QuotedProbe,
     /// Headers of the error and of the quoted request.
     pub headers: QuotedHeaders,
+}
+
+impl Quoted {
+    /// Returns the quoted echo request.
+    pub fn echo(&self) -> Option<&Echo> {
+        match &self.probe {
+            QuotedProbe::Echo(echo) => Some(echo),
+            QuotedProbe::Segment(_) => None,
+        }
+    }
+
+    /// Returns the quoted TCP segment or UDP datagram.
+    pub fn segment(&self) -> Option<&Segment> {
+        match &self.probe {
+            QuotedProbe::Echo(_) => None,
+            QuotedProbe::Segment(segment) => Some(segment),
+        }
+    }
 }
 
 /// What the headers of an error and of the request that it quotes show of the path.
@@ -130,8 +158,22 @@ pub enum SightingKind {
     Error {
         /// Source address.
         from: IpAddr,
-        /// The error, with the request that it quotes.
+        /// The error, with the packet that it quotes.
         quoted: Quoted,
+    },
+    /// A TCP segment or UDP datagram, in either direction.
+    Segment {
+        /// Source address.
+        from: IpAddr,
+        /// Destination address.
+        to: IpAddr,
+        /// Its fields.
+        segment: Segment,
+        /// Whether the checksum is right; `None` if the packet is incomplete or the checksum is not to
+        /// be verified here.
+        intact: Option<bool>,
+        /// TTL or hop limit.
+        ttl: u8,
     },
     /// This host requested the link-layer address of a neighbor.
     NeighborSolicited(IpAddr),
@@ -155,9 +197,12 @@ pub struct Sighting {
 }
 
 /// Returns whether [`sight`] may find something in this frame. Runs for each packet while probes
-/// are in flight.
+/// are in flight. `ports`: those that probes by TCP and UDP are sent from.
 #[inline]
-pub fn may_concern_probe(seen: &Glance) -> bool {
+pub fn may_concern_probe(seen: &Glance, ports: &PortSet) -> bool {
+    if matches!(seen.ip_protocol, ip_protocol::TCP | ip_protocol::UDP) {
+        return ports.has(seen.source_port) || ports.has(seen.destination_port);
+    }
     match seen.ethertype {
         ethertype::ARP => true,
         // A later fragment has no transport header.
@@ -190,6 +235,11 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
             let message = &header[start..length.min(header.len()).max(start)];
             // The first fragment carries the header, but the checksum covers all fragments.
             let whole = whole && fragment.is_none() && length <= header.len();
+            if seen.ip_protocol != ip_protocol::ICMP {
+                let ip_id = Some(u16::from_be_bytes([header[4], header[5]]));
+                let verified = whole && checksum != Checksum::NotReady;
+                return segment(seen.ip_protocol, message, (from, to), ip_id, ttl, verified);
+            }
             v4_message(message, (from, Some(to)), ttl, (whole, fragment), checksum)
         }
         ethertype::IPV6 => {
@@ -207,9 +257,43 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
             };
             let message = &header[start..length.min(header.len()).max(start)];
             let whole = whole && !is_fragment && length <= header.len();
+            if seen.ip_protocol != ip_protocol::ICMPV6 {
+                let verified = whole && checksum != Checksum::NotReady;
+                return segment(seen.ip_protocol, message, (from, to), None, ttl, verified);
+            }
             v6_message(message, (from, Some(to)), ttl, (whole, fragment), checksum)
         }
         _ => None,
+    }
+}
+
+/// Parses a TCP segment or UDP datagram. `verify`: its checksum can be verified.
+fn segment(
+    protocol: u8,
+    message: &[u8],
+    (from, to): (IpAddr, IpAddr),
+    ip_id: Option<u16>,
+    ttl: u8,
+    verify: bool,
+) -> Option<SightingKind> {
+    Some(SightingKind::Segment {
+        from,
+        to,
+        segment: Segment::read(protocol, message, ip_id)?,
+        intact: verify
+            .then(|| sum(message, pseudo_sum(protocol, message.len(), from, to)) == 0xffff),
+        ttl,
+    })
+}
+
+/// Returns the sum of a pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1).
+pub(super) fn pseudo_sum(protocol: u8, length: usize, from: IpAddr, to: IpAddr) -> u32 {
+    let start = length as u32 + u32::from(protocol);
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => sum(&to.octets(), sum(&from.octets(), start)),
+        (IpAddr::V6(from), IpAddr::V6(to)) => sum(&to.octets(), sum(&from.octets(), start)),
+        // No packet has a mixture.
+        _ => 0,
     }
 }
 
@@ -293,9 +377,15 @@ fn v4_message(
         kind @ (3 | 11 | 12) => {
             let quoted = message.get(8..)?;
             let header = usize::from(quoted.first()? & 0x0f) * 4;
-            if *quoted.get(9)? != ip_protocol::ICMP || *quoted.get(header)? != 8 {
-                return None;
-            }
+            let probe = match *quoted.get(9)? {
+                ip_protocol::ICMP if *quoted.get(header)? == 8 => {
+                    QuotedProbe::Echo(Echo::read(quoted.get(header..)?)?)
+                }
+                protocol => {
+                    let ip_id = Some(u16::from_be_bytes([quoted[4], quoted[5]]));
+                    QuotedProbe::Segment(Segment::read(protocol, quoted.get(header..)?, ip_id)?)
+                }
+            };
             let mtu = u32::from(u16::from_be_bytes([message[6], message[7]]));
             let code = message[1];
             Some(SightingKind::Error {
@@ -305,7 +395,7 @@ fn v4_message(
                     code,
                     mtu: (kind == 3 && code == 4 && mtu != 0).then_some(mtu),
                     to: ipv4(quoted, 16)?,
-                    echo: Echo::read(quoted.get(header..)?)?,
+                    probe,
                     headers: QuotedHeaders {
                         error_ttl: ttl,
                         error_to: to,
@@ -339,16 +429,10 @@ fn v6_message(
         }),
         129 => {
             let intact = || {
-                let (IpAddr::V6(from), Some(IpAddr::V6(to))) = (from, to) else {
+                let Some(to) = to else {
                     return false;
                 };
-                let pseudo = sum(
-                    &to.octets(),
-                    sum(
-                        &from.octets(),
-                        message.len() as u32 + u32::from(ip_protocol::ICMPV6),
-                    ),
-                );
+                let pseudo = pseudo_sum(ip_protocol::ICMPV6, message.len(), from, to);
                 sum(message, pseudo) == 0xffff
             };
             Some(SightingKind::Reply {
@@ -368,9 +452,12 @@ fn v6_message(
                 next = *quoted.get(40)?;
                 at = 48;
             }
-            if next != ip_protocol::ICMPV6 || *quoted.get(at)? != 128 {
-                return None;
-            }
+            let probe = match next {
+                ip_protocol::ICMPV6 if *quoted.get(at)? == 128 => {
+                    QuotedProbe::Echo(Echo::read(quoted.get(at..)?)?)
+                }
+                _ => QuotedProbe::Segment(Segment::read(next, quoted.get(at..)?, None)?),
+            };
             let mtu = u32::from_be_bytes(message.get(4..8)?.try_into().ok()?);
             Some(SightingKind::Error {
                 from,
@@ -379,7 +466,7 @@ fn v6_message(
                     code: message[1],
                     mtu: (kind == 2 && mtu != 0).then_some(mtu),
                     to: ipv6(quoted, 24)?,
-                    echo: Echo::read(quoted.get(at..)?)?,
+                    probe,
                     headers: QuotedHeaders {
                         error_ttl: ttl,
                         error_to: to,
@@ -451,7 +538,7 @@ mod tests {
         frame.extend_from_slice(&[8, 0]);
         frame.extend_from_slice(packet);
         let seen = glance(LinkType::Ethernet, &frame);
-        assert!(may_concern_probe(&seen));
+        assert!(may_concern_probe(&seen, &PortSet::default()));
         sight(&frame, &seen, true, Checksum::Unknown)
     }
 
@@ -503,7 +590,11 @@ mod tests {
         };
         assert_eq!((quoted.kind, quoted.code, quoted.mtu), (3, 4, Some(1500)));
         assert_eq!(
-            (quoted.to, quoted.echo.id, quoted.echo.token().len()),
+            (
+                quoted.to,
+                quoted.echo().unwrap().id,
+                quoted.echo().unwrap().token().len()
+            ),
             (B.into(), 42, 0)
         );
         for length in 0..error.len() {

@@ -1,9 +1,9 @@
 //! PURE. Extensions of ICMP errors (RFC 4884): MPLS label stacks (RFC 4950) and interface information
 //! (RFC 5837). The number of objects read is limited by their least length, and each list by the constants here.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-use super::cursor::sum;
+use super::cursor::{Cursor, sum};
 
 /// Maximum number of labels that are kept: stacks of real networks have up to about ten.
 const MAX_LABELS: usize = 16;
@@ -85,12 +85,12 @@ impl Extensions {
 /// where they begin; without it, as of routers older than RFC 4884, they follow 128 bytes of the quoted packet and
 /// count only with a right checksum.
 pub fn of_error(message: &[u8], v6: bool) -> Extensions {
-    let Some((header, rest)) = message.split_at_checked(8) else {
+    let Some((&[kind, _, _, _, length6, length4, _, _], rest)) = message.split_first_chunk() else {
         return Extensions::default();
     };
-    let length = match (v6, header[0]) {
-        (false, 3 | 11 | 12) => usize::from(header[5]) * 4,
-        (true, 1 | 3) => usize::from(header[4]) * 8,
+    let length = match (v6, kind) {
+        (false, 3 | 11 | 12) => usize::from(length4).saturating_mul(4),
+        (true, 1 | 3) => usize::from(length6).saturating_mul(8),
         _ => return Extensions::default(),
     };
     let at = if length == 0 { CLASSIC_QUOTE } else { length };
@@ -104,38 +104,28 @@ pub fn of_error(message: &[u8], v6: bool) -> Extensions {
 /// Reads the extension structure that follows the quoted packet. What is damaged ends it.
 pub fn read(bytes: &[u8]) -> Extensions {
     let mut all = Extensions::default();
-    let Some((header, mut rest)) = bytes.split_at_checked(4) else {
-        return all;
-    };
-    if header[0] >> 4 != 2 {
+    let mut from = Cursor::new(bytes, 0);
+    if !matches!(from.u32(), Ok(head) if head >> 28 == 2) {
         return all;
     }
-    while let Some((head, _)) = rest.split_at_checked(4) {
-        let length = usize::from(u16::from_be_bytes([head[0], head[1]]));
-        if length < 4 {
-            break;
-        }
-        let Some(object) = rest.get(4..length) else {
+    while let (Ok(length), Ok(class), Ok(kind)) = (from.u16(), from.u8(), from.u8()) {
+        let object = usize::from(length).checked_sub(4);
+        let Some(Ok(object)) = object.map(|length| from.sub(length)) else {
             break;
         };
-        match (head[2], head[3]) {
+        match (class, kind) {
             (1, 1) => labels(object, &mut all.labels),
             (2, kind) if all.interfaces.len() < MAX_INTERFACES => {
                 all.interfaces.extend(interface(kind, object));
             }
             _ => {}
         }
-        rest = &rest[length..];
     }
     all
 }
 
-fn labels(object: &[u8], all: &mut Vec<Label>) {
-    for entry in object.chunks_exact(4) {
-        if all.len() >= MAX_LABELS {
-            return;
-        }
-        let word = u32::from_be_bytes([entry[0], entry[1], entry[2], entry[3]]);
+fn labels(mut object: Cursor<'_>, all: &mut Vec<Label>) {
+    while let (Ok(word), true) = (object.u32(), all.len() < MAX_LABELS) {
         all.push(Label {
             label: word >> 12,
             class: (word >> 9 & 7) as u8,
@@ -147,52 +137,38 @@ fn labels(object: &[u8], all: &mut Vec<Label>) {
 
 /// Reads an interface information object (RFC 5837, section 4.1). `kind`: role in the upper two bits, and which fields
 /// are present in the lower four.
-fn interface(kind: u8, object: &[u8]) -> Option<Interface> {
+fn interface(kind: u8, mut object: Cursor<'_>) -> Option<Interface> {
     let role = match kind >> 6 {
         0 => Role::Incoming,
         1 => Role::IncomingBelow,
         2 => Role::Outgoing,
         _ => Role::NextHop,
     };
-    let mut rest = object;
-    let mut take = |count: usize| {
-        let (head, tail) = rest.split_at_checked(count)?;
-        rest = tail;
-        Some(head)
-    };
-    let word = |bytes: &[u8]| u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
     let index = match kind & 8 {
         0 => None,
-        _ => Some(word(take(4)?)),
+        _ => Some(object.u32().ok()?),
     };
     let address = match kind & 4 {
         0 => None,
-        _ => {
-            let family = take(4)?;
-            match u16::from_be_bytes([family[0], family[1]]) {
-                1 => Some(IpAddr::V4(Ipv4Addr::from(word(take(4)?)))),
-                2 => {
-                    let octets: [u8; 16] = take(16)?.try_into().ok()?;
-                    Some(IpAddr::V6(Ipv6Addr::from(octets)))
-                }
-                _ => return None,
-            }
-        }
+        _ => Some(match object.u32().ok()? >> 16 {
+            1 => IpAddr::V4(object.ipv4().ok()?),
+            2 => IpAddr::V6(object.ipv6().ok()?),
+            _ => return None,
+        }),
     };
     let name = match kind & 2 {
         0 => None,
         _ => {
             // The length includes its own byte and the padding.
-            let length = usize::from(take(1)?[0]);
-            let bytes = take(length.checked_sub(1)?.min(63))?;
-            let end = bytes.iter().position(|byte| *byte == 0);
-            let name = &bytes[..end.unwrap_or(bytes.len())];
+            let length = usize::from(object.u8().ok()?);
+            let bytes = object.take(length.checked_sub(1)?.min(63)).ok()?;
+            let name = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
             Some(String::from_utf8_lossy(name).into_owned())
         }
     };
     let mtu = match kind & 1 {
         0 => None,
-        _ => Some(word(take(4)?)),
+        _ => Some(object.u32().ok()?),
     };
     Some(Interface {
         role,
@@ -204,8 +180,10 @@ fn interface(kind: u8, object: &[u8]) -> Option<Interface> {
 }
 
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 mod tests {
     use super::*;
+    use std::net::{Ipv4Addr, Ipv6Addr};
 
     /// An extension structure with these objects: class, type and contents.
     fn structure(objects: &[(u8, u8, Vec<u8>)]) -> Vec<u8> {

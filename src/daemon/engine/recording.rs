@@ -10,6 +10,7 @@ use netsonde_core::neighbors::{Neighbors, carries_no_claims};
 use netsonde_core::probe::Sighting;
 use netsonde_core::probe::identity::{HEADER, TOKEN};
 use netsonde_core::probe::sight::{may_concern_probe, sight};
+use netsonde_core::probe::transport::PortSet;
 use netsonde_core::recorder::interfaces::{State, link_type};
 use netsonde_core::recorder::thin::{Candidate, Concern, Decision, HeldProbes, Thinner};
 use netsonde_core::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
@@ -49,8 +50,10 @@ pub struct Recording {
     pub wants_count: bool,
     /// Progress of each ring at the last check.
     done: [RingProgress; 2],
-    /// Sightings of probes, while there are any. All of them cross the control ring.
+    /// Sightings of probes, while there are any. Those of TCP and UDP cross the bulk ring, all others the control ring.
     pub sightings: Option<Vec<Sighting>>,
+    /// Source ports of probes by TCP and UDP, while there are any: their packets are sighted.
+    pub probe_ports: PortSet,
 }
 
 /// Echo messages of the prober, as far as the recorder distinguishes them.
@@ -136,6 +139,7 @@ impl Recording {
             wants_count: false,
             done: [RingProgress::default(); 2],
             sightings: None,
+            probe_ports: PortSet::default(),
         }
     }
 
@@ -369,6 +373,7 @@ impl Recording {
             multicast: &mut self.multicast,
             neighbors: &mut self.neighbors,
             sightings: &mut self.sightings,
+            probe_ports: &self.probe_ports,
             unknown_interface: &mut self.unknown_interface,
             packets_without_slot: &mut self.packets_without_slot,
         };
@@ -400,6 +405,7 @@ struct Path<'a> {
     multicast: &'a mut Trackers,
     neighbors: &'a mut Neighbors,
     sightings: &'a mut Option<Vec<Sighting>>,
+    probe_ports: &'a PortSet,
     unknown_interface: &'a mut bool,
     packets_without_slot: &'a mut u64,
 }
@@ -456,10 +462,12 @@ impl Path<'_> {
     /// Processes a packet. Returns where it belongs, if its interface was up.
     #[inline]
     fn take_one(&mut self, packet: &Packet<'_>, seen: &Glance) -> Option<Place> {
+        let mut is_probe = false;
         if let Some(sightings) = self.sightings
-            && may_concern_probe(seen)
+            && may_concern_probe(seen, self.probe_ports)
         {
             sightings.extend(sighting(packet, seen));
+            is_probe = true;
         }
         let outbound = packet.direction == Direction::Outbound;
         let (ifindex, time) = (packet.ifindex, packet.time_ns);
@@ -490,7 +498,8 @@ impl Path<'_> {
         let mark = self.recorder.ring_mut(self.at);
         mark.consumed += 1;
         mark.processed += 1;
-        taken.place
+        // The next packet of the flow of a probe is sighted, too.
+        taken.place.filter(|_| !is_probe)
     }
 }
 

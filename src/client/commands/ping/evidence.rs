@@ -13,6 +13,7 @@ use crate::client::files::output_file::OutputFile;
 use crate::client::files::packet_file::PacketFile;
 use crate::client::packets::{Stream, ended};
 use netsonde_core::probe::sight::{SightingKind, may_concern_probe, sight};
+use netsonde_core::probe::transport::PortSet;
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::ping::Probe;
 use netsonde_core::wire::Direction;
@@ -169,13 +170,17 @@ impl Collected {
                 SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => {
                     self.ids.contains(&echo.id)
                 }
-                SightingKind::Error { quoted, .. } => self.ids.contains(&quoted.echo.id),
+                SightingKind::Error { quoted, .. } => quoted
+                    .echo()
+                    .is_some_and(|echo| self.ids.contains(&echo.id)),
                 SightingKind::LaterFragment { from, fragment } => {
                     neighbours.contains(from) || neighbours.contains(&fragment.to)
                 }
                 SightingKind::NeighborSolicited(who) | SightingKind::NeighborAnswered(who) => {
                     neighbours.contains(who)
                 }
+                // No port is looked for.
+                SightingKind::Segment { .. } => false,
             };
             if !ours {
                 continue;
@@ -222,7 +227,7 @@ impl Collected {
 
 fn seen(packet: &FilePacket) -> Option<SightingKind> {
     let seen = glance(packet.link, &packet.bytes);
-    if !may_concern_probe(&seen) {
+    if !may_concern_probe(&seen, &PortSet::default()) {
         return None;
     }
     let whole = packet.bytes.len() as u64 >= u64::from(packet.original_length);

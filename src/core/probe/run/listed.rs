@@ -92,7 +92,10 @@ impl Run {
         // A quote that has no cookie must at least have the checksum, which only this service knows.
         let special = self.special(sequence, at.identity);
         let is_v4 = received.quoted.to.is_ipv4();
-        let has_cookie = received.quoted.echo.token().len() >= crate::probe::identity::TOKEN;
+        let has_cookie = received
+            .quoted
+            .echo()
+            .is_some_and(|echo| echo.token().len() >= crate::probe::identity::TOKEN);
         let checksum = received.quoted.headers.checksum;
         if !has_cookie && is_v4 && special.is_none_or(|(_, sent)| sent != checksum) {
             self.forged += 1;

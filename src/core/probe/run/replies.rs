@@ -301,8 +301,11 @@ impl Run {
             quoted,
             ..
         } = *received;
-        let Some(serial) = self.find(quoted.to, ifindex, &quoted.echo, at.identity) else {
-            self.forged += u64::from(quoted.echo.token().len() >= TOKEN);
+        let Some(echo) = quoted.echo() else {
+            return;
+        };
+        let Some(serial) = self.find(quoted.to, ifindex, echo, at.identity) else {
+            self.forged += u64::from(echo.token().len() >= TOKEN);
             return;
         };
         if self.settings.listed.is_some() {

@@ -56,7 +56,11 @@ impl Prober {
                     continue;
                 }
                 SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
-                SightingKind::Error { quoted, .. } => &quoted.echo,
+                SightingKind::Error { quoted, .. } => match quoted.echo() {
+                    Some(echo) => echo,
+                    None => continue,
+                },
+                SightingKind::Segment { .. } => continue,
             };
             let Some(active) = self
                 .by_id
@@ -160,7 +164,10 @@ impl Prober {
                     heard.entry(packet.ifindex).or_default()[family] += 1;
                     echo.id
                 }
-                SightingKind::Error { quoted, .. } => quoted.echo.id,
+                SightingKind::Error { quoted, .. } => match quoted.echo() {
+                    Some(echo) => echo.id,
+                    None => return,
+                },
                 _ => return,
             };
             let active = by_id.get(&id).and_then(|number| runs.get_mut(number));

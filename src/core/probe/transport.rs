@@ -1,0 +1,466 @@
+//! PURE. Probes by TCP and UDP: their packets, and the tokens by which errors and replies are matched to them.
+//!
+//! A probe of a flow differs from the others of that flow in nothing that a router hashes: addresses, ports and
+//! protocol are the flow's. What differs is the token, in fields that every ICMP error quotes, since these may end
+//! behind the first eight bytes of the transport header (RFC 792): the sequence number of a TCP segment, and the
+//! checksum of a UDP datagram, which two bytes of its payload make right.
+
+use std::net::IpAddr;
+
+use super::identity::TOKEN;
+use super::sight::pseudo_sum;
+use crate::wire::cursor::sum;
+use crate::wire::glance::ip_protocol;
+
+/// Flows of TCP probes: source ports that the keeper has reserved. Probes of a run take them in turn, so that a
+/// server that still waits for the end of a handshake gets no other one on the same ports.
+pub const TCP_FLOWS: usize = 64;
+/// Flows of UDP probes, likewise. A reply without a token is matched by its port, so this is also the number of
+/// probes to one port of one target that can be told apart while they wait.
+pub const UDP_FLOWS: usize = 16;
+/// Bytes of a UDP payload that every probe has: its token, and two that make the checksum right.
+pub const LEAST_PAYLOAD: usize = TOKEN + 2;
+/// Maximum UDP payload in bytes: with its headers, a packet of 9,000 bytes, the largest in common use.
+pub const MOST_PAYLOAD: usize = 8_952;
+/// Destination port of the first UDP flow where none is given, as for traceroute(8).
+pub const TRACE_PORT: u16 = 33_434;
+
+/// Bits of the flags of a TCP segment (RFC 9293, section 3.1).
+pub mod tcp_flag {
+    #![allow(missing_docs)]
+    pub const FIN: u8 = 0x01;
+    pub const SYN: u8 = 0x02;
+    pub const RST: u8 = 0x04;
+    pub const ACK: u8 = 0x10;
+}
+
+/// Protocol of a probe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// ICMP or ICMPv6 echo.
+    #[default]
+    Echo,
+    /// A UDP datagram to this port.
+    Udp {
+        /// Destination port.
+        port: u16,
+    },
+    /// A TCP segment with the flag SYN to this port.
+    Tcp {
+        /// Destination port.
+        port: u16,
+    },
+}
+
+impl Transport {
+    /// Returns the destination port; `None` for echo.
+    pub fn port(self) -> Option<u16> {
+        match self {
+            Transport::Echo => None,
+            Transport::Udp { port } | Transport::Tcp { port } => Some(port),
+        }
+    }
+
+    /// Returns the number of flows that probes take in turn.
+    pub fn flows(self) -> usize {
+        match self {
+            Transport::Echo => 1,
+            Transport::Udp { .. } => UDP_FLOWS,
+            Transport::Tcp { .. } => TCP_FLOWS,
+        }
+    }
+
+    /// Returns the name used in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Transport::Echo => "echo",
+            Transport::Udp { .. } => "udp",
+            Transport::Tcp { .. } => "tcp",
+        }
+    }
+}
+
+/// Source ports that the keeper has reserved, by flow; 0 where it could reserve none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourcePorts {
+    /// Of TCP probes.
+    pub tcp: [u16; TCP_FLOWS],
+    /// Of UDP probes.
+    pub udp: [u16; UDP_FLOWS],
+}
+
+impl Default for SourcePorts {
+    fn default() -> SourcePorts {
+        SourcePorts {
+            tcp: [0; TCP_FLOWS],
+            udp: [0; UDP_FLOWS],
+        }
+    }
+}
+
+impl SourcePorts {
+    /// Returns the ports of a protocol; none for echo.
+    pub fn of(&self, transport: Transport) -> &[u16] {
+        match transport {
+            Transport::Echo => &[],
+            Transport::Udp { .. } => &self.udp,
+            Transport::Tcp { .. } => &self.tcp,
+        }
+    }
+
+    /// Returns the flow of a source port.
+    pub fn flow(&self, transport: Transport, port: u16) -> Option<usize> {
+        let ports = self.of(transport).iter();
+        ports.copied().position(|own| own == port && port != 0)
+    }
+}
+
+/// A set of TCP and UDP ports of this host: packets from and to these are looked at.
+#[derive(Clone, Debug, Default)]
+pub struct PortSet {
+    /// A bit for each port; empty for an empty set.
+    bits: Vec<u64>,
+}
+
+impl PortSet {
+    /// Adds a port.
+    pub fn insert(&mut self, port: u16) {
+        self.bits.resize(1024, 0);
+        self.bits[usize::from(port) / 64] |= 1 << (port % 64);
+    }
+
+    /// Returns whether the set has a port.
+    #[inline]
+    pub fn has(&self, port: u16) -> bool {
+        let word = self.bits.get(usize::from(port) / 64);
+        word.is_some_and(|word| word & (1 << (port % 64)) != 0)
+    }
+
+    /// Returns whether the set is empty.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.bits.is_empty()
+    }
+}
+
+/// Fields of a TCP segment or UDP datagram that are its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentKind {
+    /// A TCP segment.
+    Tcp {
+        /// Sequence number.
+        sequence: u32,
+        /// Acknowledgment number; 0 if it is not quoted.
+        acknowledgment: u32,
+        /// Flags; 0 if they are not quoted.
+        flags: u8,
+    },
+    /// A UDP datagram.
+    Udp {
+        /// Length field, in bytes.
+        length: u16,
+        /// Checksum field.
+        checksum: u16,
+        /// Start of the payload, and the number of valid bytes.
+        token: ([u8; TOKEN], u8),
+    },
+}
+
+/// A TCP segment or UDP datagram as far as it matters to probes: seen on the wire, or quoted by an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub destination_port: u16,
+    /// Identification of the IPv4 packet; `None` for IPv6.
+    pub ip_id: Option<u16>,
+    /// Fields of the protocol.
+    pub kind: SegmentKind,
+}
+
+impl Segment {
+    /// Parses a segment or datagram from its ports on; of a quoted one, eight bytes are enough.
+    pub fn read(protocol: u8, bytes: &[u8], ip_id: Option<u16>) -> Option<Segment> {
+        let be16 = |at: usize| {
+            let bytes = bytes.get(at..at + 2)?;
+            Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+        };
+        let be32 = |at: usize| Some(u32::from(be16(at)?) << 16 | u32::from(be16(at + 2)?));
+        let kind = match protocol {
+            ip_protocol::TCP => SegmentKind::Tcp {
+                sequence: be32(4)?,
+                acknowledgment: be32(8).unwrap_or(0),
+                flags: bytes.get(13).copied().unwrap_or(0),
+            },
+            ip_protocol::UDP => {
+                let payload = bytes.get(8..)?;
+                let count = payload.len().min(TOKEN);
+                let mut token = [0; TOKEN];
+                token[..count].copy_from_slice(&payload[..count]);
+                SegmentKind::Udp {
+                    length: be16(4)?,
+                    checksum: be16(6)?,
+                    token: (token, count as u8),
+                }
+            }
+            _ => return None,
+        };
+        Some(Segment {
+            source_port: be16(0)?,
+            destination_port: be16(2)?,
+            ip_id,
+            kind,
+        })
+    }
+
+    /// Returns the protocol of a probe to this segment's destination.
+    pub fn transport(&self) -> Transport {
+        let port = self.destination_port;
+        match self.kind {
+            SegmentKind::Tcp { .. } => Transport::Tcp { port },
+            SegmentKind::Udp { .. } => Transport::Udp { port },
+        }
+    }
+}
+
+/// Returns the sequence number of a TCP probe: 32 bits of its token that only this service can compute.
+pub fn sequence_of(token: &[u8; TOKEN]) -> u32 {
+    u32::from_be_bytes([token[4], token[5], token[6], token[7]])
+}
+
+/// Returns the checksum of a UDP probe: 16 such bits, but for the two values that stand for zero.
+pub fn checksum_of(token: &[u8; TOKEN]) -> u16 {
+    match u16::from_be_bytes([token[8], token[9]]) {
+        0 | 0xffff => 0x5a5a,
+        bits => bits,
+    }
+}
+
+/// Returns whether an eight-byte quote of a UDP probe, or more of it, is the probe with this token. `payload`: its
+/// size in bytes; `ip_id`: identification of the IPv4 packet as it left, if it was seen.
+///
+/// A quote that ends before the token has 16 keyed bits only; the identification, which nobody outside of the path
+/// knows, must then be right as well.
+pub fn is_quote_of(
+    segment: &Segment,
+    token: &[u8; TOKEN],
+    payload: usize,
+    ip_id: Option<u16>,
+) -> bool {
+    match segment.kind {
+        SegmentKind::Tcp { sequence, .. } => sequence == sequence_of(token),
+        SegmentKind::Udp {
+            length,
+            checksum,
+            token: (bytes, count),
+        } => {
+            let count = usize::from(count);
+            let is_same = checksum == checksum_of(token)
+                && usize::from(length) == payload + UDP_HEADER
+                && bytes[..count] == token[..count];
+            is_same && (count == TOKEN || (ip_id.is_some() && ip_id == segment.ip_id))
+        }
+    }
+}
+
+/// What a segment from a target says about a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The port is open: SYN and ACK, or a datagram.
+    Open,
+    /// The connection was refused: RST.
+    Reset,
+}
+
+/// Returns the answer of a TCP segment, with the sequence number of the probe that it acknowledges; `None` if it
+/// is no answer to a SYN.
+pub fn tcp_answer(segment: &Segment) -> Option<(Answer, u32)> {
+    let SegmentKind::Tcp {
+        acknowledgment,
+        flags,
+        ..
+    } = segment.kind
+    else {
+        return None;
+    };
+    if flags & tcp_flag::ACK == 0 {
+        return None;
+    }
+    let probe = acknowledgment.wrapping_sub(1);
+    if flags & tcp_flag::RST != 0 {
+        Some((Answer::Reset, probe))
+    } else if flags & tcp_flag::SYN != 0 {
+        Some((Answer::Open, probe))
+    } else {
+        None
+    }
+}
+
+/// Size of a UDP header in bytes.
+pub const UDP_HEADER: usize = 8;
+/// Size of the header of a TCP probe in bytes, with its options.
+pub const TCP_HEADER: usize = 28;
+/// Added to a checksum to make it wrong: it changes neither form of zero into the other.
+const WRONG: u16 = 0x5a5a;
+
+/// Addresses and ports of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Source address.
+    pub source: IpAddr,
+    /// Destination address, of the same family.
+    pub target: IpAddr,
+    /// Source port.
+    pub source_port: u16,
+    /// Destination port.
+    pub port: u16,
+}
+
+impl Endpoints {
+    fn pseudo_sum(&self, protocol: u8, length: usize) -> u32 {
+        pseudo_sum(protocol, length, self.source, self.target)
+    }
+
+    /// Writes a TCP segment: a SYN with fixed options, or, for probes along a connection that lives, an empty
+    /// segment with a wrong checksum, which no end point takes.
+    pub fn write_tcp(&self, packet: &mut Vec<u8>, token: &[u8; TOKEN], lives: bool) {
+        let segment_size: u16 = if self.target.is_ipv4() { 1460 } else { 1440 };
+        let flags = if lives { tcp_flag::ACK } else { tcp_flag::SYN };
+        packet.clear();
+        packet.extend_from_slice(&self.source_port.to_be_bytes());
+        packet.extend_from_slice(&self.port.to_be_bytes());
+        packet.extend_from_slice(&sequence_of(token).to_be_bytes());
+        // Acknowledgment number, header length in words, flags, window, checksum, urgent pointer.
+        packet.extend_from_slice(&[0; 4]);
+        packet.extend_from_slice(&[(TCP_HEADER as u8 / 4) << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+        // Maximum segment size, and selective acknowledgments permitted (RFC 9293, RFC 2018).
+        let [high, low] = segment_size.to_be_bytes();
+        packet.extend_from_slice(&[2, 4, high, low, 1, 1, 4, 2]);
+        let all = sum(packet, self.pseudo_sum(ip_protocol::TCP, packet.len()));
+        let wrong = if lives { WRONG } else { 0 };
+        packet[16..18].copy_from_slice(&(!(all as u16) ^ wrong).to_be_bytes());
+    }
+
+    /// Writes a UDP datagram of `size` bytes of payload, at least [`LEAST_PAYLOAD`]: the token, and a filler. For
+    /// probes along a flow that lives its checksum is wrong, so that no end point takes it.
+    pub fn write_udp(&self, packet: &mut Vec<u8>, token: &[u8; TOKEN], size: usize, lives: bool) {
+        let length = UDP_HEADER + size.max(LEAST_PAYLOAD);
+        packet.clear();
+        packet.extend_from_slice(&self.source_port.to_be_bytes());
+        packet.extend_from_slice(&self.port.to_be_bytes());
+        packet.extend_from_slice(&(length as u16).to_be_bytes());
+        packet.extend_from_slice(&checksum_of(token).to_be_bytes());
+        packet.extend_from_slice(token);
+        packet.extend_from_slice(&[0; 2]);
+        packet.extend((packet.len()..length).map(|at| (at - UDP_HEADER) as u8));
+        let all = sum(packet, self.pseudo_sum(ip_protocol::UDP, length));
+        let wrong = if lives { WRONG } else { 0 };
+        let at = UDP_HEADER + TOKEN;
+        packet[at..at + 2].copy_from_slice(&(!(all as u16) ^ wrong).to_be_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::probe::Identity;
+
+    fn endpoints(is_ipv4: bool) -> Endpoints {
+        let (source, target) = match is_ipv4 {
+            true => ("10.0.0.1", "10.0.0.2"),
+            false => ("2001:db8::1", "2001:db8::2"),
+        };
+        Endpoints {
+            source: source.parse().unwrap(),
+            target: target.parse().unwrap(),
+            source_port: 40_000,
+            port: 443,
+        }
+    }
+
+    #[test]
+    fn checksums_are_right_or_surely_wrong() {
+        let identity = Identity::new(1);
+        let mut packet = Vec::new();
+        for is_ipv4 in [true, false] {
+            let ends = endpoints(is_ipv4);
+            for number in 0..2_000 {
+                let token = identity.token(1, ends.target, number);
+                for lives in [false, true] {
+                    ends.write_tcp(&mut packet, &token, lives);
+                    let all = sum(&packet, ends.pseudo_sum(ip_protocol::TCP, packet.len()));
+                    assert_eq!(all == 0xffff, !lives, "TCP {number}");
+                    assert_eq!(packet.len(), TCP_HEADER);
+                    let size = LEAST_PAYLOAD + number as usize % 100;
+                    ends.write_udp(&mut packet, &token, size, lives);
+                    let all = sum(&packet, ends.pseudo_sum(ip_protocol::UDP, packet.len()));
+                    assert_eq!(all == 0xffff, !lives, "UDP {number}");
+                    assert_eq!(packet.len(), UDP_HEADER + size);
+                    assert_ne!(&packet[6..8], [0, 0]);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn eight_quoted_bytes_identify_a_probe() {
+        let identity = Identity::new(1);
+        let ends = endpoints(true);
+        let tokens: Vec<_> = (0..64)
+            .map(|number| identity.token(1, ends.target, number))
+            .collect();
+        let mut packet = Vec::new();
+        let own_id = Some(77);
+        for (at, token) in tokens.iter().enumerate() {
+            ends.write_tcp(&mut packet, token, false);
+            let quote = Segment::read(ip_protocol::TCP, &packet[..8], own_id).unwrap();
+            for (other, expected) in tokens.iter().enumerate() {
+                assert_eq!(is_quote_of(&quote, expected, 0, None), at == other);
+            }
+            ends.write_udp(&mut packet, token, 56, false);
+            let short = Segment::read(ip_protocol::UDP, &packet[..8], own_id).unwrap();
+            assert!(is_quote_of(&short, token, 56, own_id));
+            // Without the identification 16 bits are not enough; with the token they are.
+            assert!(!is_quote_of(&short, token, 56, None));
+            assert!(!is_quote_of(&short, token, 56, Some(78)));
+            assert!(!is_quote_of(&short, token, 57, own_id));
+            let whole = Segment::read(ip_protocol::UDP, &packet, own_id).unwrap();
+            assert!(is_quote_of(&whole, token, 56, None));
+            let (mut forged, at) = (packet.clone(), UDP_HEADER + at % TOKEN);
+            forged[at] ^= 1;
+            let forged = Segment::read(ip_protocol::UDP, &forged, own_id).unwrap();
+            assert!(!is_quote_of(&forged, token, 56, own_id));
+        }
+    }
+
+    #[test]
+    fn probes_of_a_flow_differ_in_nothing_that_is_hashed() {
+        let identity = Identity::new(1);
+        let ends = endpoints(true);
+        let mut packet = Vec::new();
+        for number in 0..64 {
+            let token = identity.token(1, ends.target, number);
+            ends.write_tcp(&mut packet, &token, false);
+            assert_eq!(packet[..4], [0x9c, 0x40, 1, 0xbb]);
+            ends.write_udp(&mut packet, &token, 56, false);
+            assert_eq!(packet[..4], [0x9c, 0x40, 1, 0xbb]);
+        }
+    }
+
+    #[test]
+    fn answers_name_the_probe_that_they_acknowledge() {
+        let answer = |flags: u8| {
+            let mut bytes = [0u8; 20];
+            bytes[8..12].copy_from_slice(&8u32.to_be_bytes());
+            bytes[13] = flags;
+            tcp_answer(&Segment::read(ip_protocol::TCP, &bytes, None).unwrap())
+        };
+        use tcp_flag::{ACK, FIN, RST, SYN};
+        assert_eq!(answer(SYN | ACK), Some((Answer::Open, 7)));
+        assert_eq!(answer(RST | ACK), Some((Answer::Reset, 7)));
+        for other in [SYN, RST, ACK, FIN | ACK, 0] {
+            assert_eq!(answer(other), None);
+        }
+    }
+}
