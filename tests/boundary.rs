@@ -12,14 +12,17 @@
 
 mod support;
 
-use std::net::{SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use netsonde::daemon::channel::handover::{EngineRequest, send_request};
+use netsonde::daemon::channel::sending::{self, MAX_REQUESTS, Message, ProbeAnswer, ProbeRequest};
 use netsonde::lab::{Host, traffic, wait_until};
+use netsonde_core::probe::transport::UDP_FLOWS;
+use netsonde_core::wire::cursor::sum;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
@@ -36,7 +39,7 @@ use support::{PATIENCE, Service, Test, entry, number, pair};
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
-    let tests: [(&str, Test); 13] = [
+    let tests: [(&str, Test); 16] = [
         ("settings_are_out_of_reach", settings_are_out_of_reach),
         (
             "shared_descriptions_cannot_stop_the_keeper",
@@ -55,6 +58,9 @@ fn main() -> ExitCode {
             "the_example_firewall_lets_probes_pass_alone",
             the_example_firewall_lets_probes_pass_alone,
         ),
+        ("only_probes_are_sent", only_probes_are_sent),
+        ("probes_have_a_rate", probes_have_a_rate),
+        ("ports_of_probes_cannot_send", ports_of_probes_cannot_send),
         ("every_request_has_a_rate", every_request_has_a_rate),
         (
             "promiscuous_mode_is_as_configured",
@@ -222,6 +228,12 @@ fn settings_are_out_of_reach() -> Outcome {
     Ok(())
 }
 
+/// Whether a descriptor leads to the keeper: requests of the engine, or probes by TCP and UDP.
+fn is_channel(descriptor: &OwnedFd) -> bool {
+    let kind = socket2::SockRef::from(descriptor).r#type();
+    kind.is_ok_and(|kind| kind == socket2::Type::SEQPACKET)
+}
+
 /// Every descriptor that the engine shares is made blocking and filled, nothing is read from it, and the engine is
 /// stopped: the keeper counts, reloads, replaces the engine, and ends.
 fn shared_descriptions_cannot_stop_the_keeper() -> Outcome {
@@ -231,11 +243,9 @@ fn shared_descriptions_cannot_stop_the_keeper() -> Outcome {
     let engine = victim.engine();
     kill(stopped, Signal::SIGSTOP)?;
     let mut filled = 0;
-    let all = engine.all();
-    let channel = all.first().map(|(_, shown)| shown.clone());
-    for (descriptor, shown) in all {
+    for (descriptor, _) in engine.all() {
         // What is no request ends the engine: tests/abuse/process.rs.
-        if Some(shown) == channel {
+        if is_channel(&descriptor) {
             continue;
         }
         let Ok(flags) = fcntl(&descriptor, FcntlArg::F_GETFL) else {
@@ -350,11 +360,10 @@ fn allowed_calls_on_every_descriptor_leave_no_trace() -> Outcome {
     let victim = Victim::start("");
     let engine = victim.engine();
     let all = engine.all();
-    let channel = all.first().map(|(_, shown)| shown.clone());
     let number = all.len();
     let mut effects = 0;
-    for (descriptor, shown) in all {
-        effects += call_everything(&descriptor, Some(shown) == channel);
+    for (descriptor, _) in all {
+        effects += call_everything(&descriptor, is_channel(&descriptor));
     }
     assert!(effects > 50, "{effects}");
     victim.is_as_before(&format!("{effects} calls on {number} descriptors"));
@@ -538,6 +547,274 @@ fn the_example_firewall_lets_probes_pass_alone() -> Outcome {
     // Neighbors are resolved again: by the kernel, for echo requests that pass.
     support::inside(&victim.a, "ip", &["neigh", "flush", "all"]);
     victim.is_as_before("a firewall");
+    Ok(())
+}
+
+/// The channel for probes by TCP and UDP.
+fn sending_channel(engine: &Taken) -> OwnedFd {
+    let all = engine.all();
+    // The first is that of requests, standard input, of which there are others.
+    let requests = all[0].1.clone();
+    let mut others = all.into_iter().filter(|(_, shown)| *shown != requests);
+    let found = others.find(|(descriptor, _)| is_channel(descriptor));
+    found.expect("an engine requests probes").0
+}
+
+/// Requests probes, and returns the error number of each.
+fn request(channel: &OwnedFd, requests: &[ProbeRequest]) -> Vec<i32> {
+    let mut all = Vec::new();
+    for part in requests.chunks(MAX_REQUESTS) {
+        assert!(wait_until(PATIENCE, || sending::send_all(channel, part).is_ok()));
+        let (mut count, mut answers) = (0, None);
+        let is_answered = || {
+            if let Message::Some(number, got) = sending::receive::<ProbeAnswer>(channel) {
+                (count, answers) = (number, Some(got));
+            }
+            answers.is_some()
+        };
+        assert!(wait_until(PATIENCE, is_answered));
+        all.extend(answers.unwrap()[..count].iter().map(|answer| answer.errno));
+    }
+    all
+}
+
+/// A probe that an engine has reason to request.
+fn probe(protocol: u8, source: &str, target: &str) -> ProbeRequest {
+    let [source, target] = [source, target].map(|text| text.parse::<IpAddr>().unwrap());
+    ProbeRequest {
+        number: 7,
+        ifindex: 0,
+        target: sending::address_bytes(target),
+        source: sending::address_bytes(source),
+        token: *b"123456789012",
+        port: 443,
+        flow: 3,
+        size: if protocol == 17 { 56 } else { 0 },
+        family: if target.is_ipv4() { 4 } else { 6 },
+        protocol,
+        hop_limit: 9,
+        traffic_class: 0,
+        lives: 0,
+        reserved: 0,
+    }
+}
+
+/// Of segments and datagrams an engine can have sent what a probe is, from addresses of this host, to single hosts.
+fn only_probes_are_sent() -> Outcome {
+    let victim = Victim::start("");
+    let channel = sending_channel(&victim.engine());
+    kill(victim.service.engine(), Signal::SIGSTOP)?;
+    let heard = victim.b.run(|| {
+        [libc::IPPROTO_TCP, libc::IPPROTO_UDP].map(|protocol| {
+            use socket2::{Domain, Protocol, Socket, Type};
+            let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(protocol)));
+            let socket = socket.unwrap();
+            socket.set_nonblocking(true).unwrap();
+            socket
+        })
+    });
+    let (v4, v6) = (("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2"));
+    let tcp = probe(6, v4.0, v4.1);
+    let udp = probe(17, v4.0, v4.1);
+    let lives = |probe: ProbeRequest| ProbeRequest {
+        lives: 1,
+        flow: 5555,
+        ..probe
+    };
+    let good = [
+        tcp,
+        udp,
+        probe(6, v6.0, v6.1),
+        probe(17, v6.0, v6.1),
+        lives(tcp),
+        lives(udp),
+    ];
+    assert_eq!(request(&channel, &good), [0; 6]);
+    let mut bad = Vec::new();
+    for protocol in [6, 17] {
+        for source in [
+            "10.0.0.2",
+            "10.0.0.77",
+            "8.8.8.8",
+            "0.0.0.0",
+            "224.0.0.1",
+            "10.0.0.255",
+        ] {
+            bad.push(probe(protocol, source, v4.1));
+            bad.push(lives(probe(protocol, source, v4.1)));
+        }
+        for source in ["fd00::2", "fd00::77", "2001:db8::1", "::", "ff02::1"] {
+            bad.push(probe(protocol, source, v6.1));
+        }
+        for target in [
+            "10.0.0.255",
+            "255.255.255.255",
+            "224.0.0.1",
+            "0.0.0.0",
+            "0.0.0.9",
+            "240.0.0.1",
+        ] {
+            bad.push(probe(protocol, v4.0, target));
+        }
+        for target in ["ff02::1", "ff0e::1", "::", "::ffff:10.0.0.2"] {
+            bad.push(probe(protocol, v6.0, target));
+        }
+        let good = if protocol == 6 { tcp } else { udp };
+        bad.extend([
+            ProbeRequest { port: 0, ..good },
+            ProbeRequest { flow: 64, ..good },
+            ProbeRequest {
+                flow: u16::MAX,
+                ..good
+            },
+            ProbeRequest {
+                flow: 0,
+                ..lives(good)
+            },
+            ProbeRequest { lives: 2, ..good },
+            ProbeRequest {
+                reserved: 1,
+                ..good
+            },
+            ProbeRequest { family: 6, ..good },
+            ProbeRequest { family: 0, ..good },
+            ProbeRequest {
+                ifindex: 77_777,
+                ..good
+            },
+        ]);
+    }
+    for size in [1, 20, u16::MAX] {
+        bad.push(ProbeRequest { size, ..tcp });
+    }
+    for size in [0, 13, 8_953, u16::MAX] {
+        bad.push(ProbeRequest { size, ..udp });
+    }
+    for protocol in [0, 1, 2, 41, 58, 89, 132, 255] {
+        bad.push(ProbeRequest { protocol, ..tcp });
+    }
+    let answers = request(&channel, &bad);
+    for (request, errno) in bad.iter().zip(&answers) {
+        assert_ne!(*errno, 0, "{request:?}");
+    }
+    // What arrived is what was right, from the right address; only probes along a flow have a wrong checksum.
+    // A last one, behind which nothing can come.
+    assert_eq!(request(&channel, &[tcp, udp]), [0, 0]);
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    let all_arrived = || {
+        for socket in &heard {
+            let (raw, mut bytes) = (socket.as_raw_fd(), [0u8; 2048]);
+            let flags = MsgFlags::MSG_DONTWAIT;
+            while let Ok(length) = nix::sys::socket::recv(raw, &mut bytes, flags) {
+                seen.push(bytes[..length].to_vec());
+            }
+        }
+        seen.len() >= 6
+    };
+    assert!(wait_until(PATIENCE, all_arrived));
+    assert_eq!(seen.len(), 6);
+    for packet in &seen {
+        assert_eq!(packet[12..20], [10, 0, 0, 1, 10, 0, 0, 2], "{packet:?}");
+        let (segment, protocol) = (&packet[20..], packet[9]);
+        let pseudo = sum(&packet[12..20], u32::from(protocol) + segment.len() as u32);
+        let is_right = sum(segment, pseudo) == 0xffff;
+        let lives = segment[..2] == 5555u16.to_be_bytes();
+        assert_eq!(is_right, !lives, "{packet:?}");
+        if protocol == 6 {
+            assert_eq!(
+                (segment[13], segment.len()),
+                (if lives { 0x10 } else { 0x02 }, 28)
+            );
+        }
+    }
+    victim.is_as_before(&format!("{} requests", bad.len()));
+    // What is no request at all ends the engine.
+    for length in [1, 63, 65, 64 * 33] {
+        let engine = victim.service.engine();
+        let channel = sending_channel(&victim.engine());
+        let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+        nix::sys::socket::send(channel.as_raw_fd(), &vec![1; length], flags)?;
+        drop(channel);
+        victim.is_replaced(&format!("{length} bytes"), engine, Instant::now());
+        assert!(victim.service.log().contains("invalid request for a probe"));
+    }
+    victim.ends_at_once("probes");
+    Ok(())
+}
+
+/// The keeper has a limit of its own, and serves everything else meanwhile.
+fn probes_have_a_rate() -> Outcome {
+    let victim = Victim::start("[ping]\nrate = 2000\n");
+    let channel = sending_channel(&victim.engine());
+    kill(victim.service.engine(), Signal::SIGSTOP)?;
+    let tcp = probe(6, "10.0.0.1", "10.0.0.2");
+    let start = Instant::now();
+    let (mut sent, mut limited) = (0u64, 0u64);
+    for _ in 0..400 {
+        for errno in request(&channel, &[tcp; MAX_REQUESTS]) {
+            match errno {
+                0 => sent += 1,
+                sending::LIMITED => limited += 1,
+                other => panic!("{other}"),
+            }
+        }
+    }
+    let took = start.elapsed();
+    let most = 500.0 + 2000.0 * took.as_secs_f64() + 1.0;
+    assert!(
+        sent as f64 <= most && limited > 0,
+        "{sent} in {took:?}, {limited} refused"
+    );
+    println!("{sent} sent in {took:?}, {limited} refused");
+    // Answers that nobody reads stop nothing.
+    let mut unread = 0;
+    while unread < 5_000 && start.elapsed() < PATIENCE {
+        unread += usize::from(sending::send_all(&channel, &[tcp; MAX_REQUESTS]).is_ok());
+    }
+    drop(channel);
+    victim.is_as_before(&format!("{unread} messages without a reader"));
+    let status = victim.service.status();
+    let refused = entry(
+        &status["limits"],
+        "name",
+        "probes by TCP and UDP that the keeper sends a second",
+    );
+    assert!(number(&refused["hits"]) >= limited, "{status:#}");
+    victim.ends_at_once("a rate");
+    Ok(())
+}
+
+/// The sockets that reserve ports and receive replies.
+fn ports_of_probes_cannot_send() -> Outcome {
+    let victim = Victim::start("");
+    let mut count = 0;
+    for (socket, _) in victim.engine().all() {
+        let reference = socket2::SockRef::from(&socket);
+        let is_ip = reference
+            .domain()
+            .is_ok_and(|domain| domain == socket2::Domain::IPV6);
+        if !is_ip
+            || !reference
+                .r#type()
+                .is_ok_and(|kind| kind == socket2::Type::DGRAM)
+        {
+            continue;
+        }
+        count += 1;
+        let raw = socket.as_raw_fd();
+        for to in ["[fd00::2]:9", "[::ffff:10.0.0.2]:9", "[::1]:9"] {
+            let to: SockaddrIn6 = to.parse::<SocketAddrV6>()?.into();
+            let sent = sendto(raw, &[1; 20], &to, MsgFlags::MSG_NOSIGNAL);
+            assert_eq!(sent, Err(Errno::EPIPE));
+            // Nor connected, by whoever may connect it.
+            nix::sys::socket::connect(raw, &to)?;
+            let sent = nix::sys::socket::send(raw, &[1; 20], MsgFlags::MSG_NOSIGNAL);
+            assert_eq!(sent, Err(Errno::EPIPE));
+        }
+    }
+    // Those that are waited for exist twice.
+    assert_eq!(count, 2 * UDP_FLOWS);
+    victim.ends_at_once("ports");
     Ok(())
 }
 

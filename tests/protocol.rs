@@ -275,6 +275,8 @@ fn trace_types_agree() {
         pmtu_discovery: text(),
         interface: text(),
         source: text(),
+        transport: text(),
+        port: Some(1),
     };
     let call = trace::ProbeCall {
         target: "10.0.0.1".into(),
@@ -310,6 +312,7 @@ fn trace_types_agree() {
             mtu: Some(1500),
             ..Default::default()
         }]),
+        reset: Some(true),
         errno: text(),
         last_seen: text(),
         interface: text(),
@@ -446,6 +449,8 @@ fn ping_types_agree() {
         rows: Some(true),
         evidence: Some(true),
         packed: Some(true),
+        transport: text(),
+        port: Some(1),
         spread: Some(true),
     };
     let call = ping::PingCall {

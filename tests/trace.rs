@@ -26,6 +26,10 @@ fn main() -> ExitCode {
         &[
             ("twelve_hops", twelve_hops),
             ("ipv6_and_one_hop", ipv6_and_one_hop),
+            ("two_ways", two_ways),
+            ("four_ways", four_ways),
+            ("eight_ways", eight_ways),
+            ("tcp_and_one_port", tcp_and_one_port),
             ("limited_answers_are_no_loss", limited_answers_are_no_loss),
             ("loss_is_found", loss_is_found),
             ("silent_routers", silent_routers),
@@ -92,7 +96,7 @@ fn chain(count: usize, wired: Option<usize>) -> Chain {
                 .unwrap();
         }
     }
-    for router in &routers {
+    for router in routers.iter().chain([&t]) {
         forward(router);
     }
     for (at, host) in all.iter().enumerate().take(all.len() - 1) {
@@ -189,6 +193,197 @@ impl Report {
         let found = found.unwrap_or_else(|| panic!("no {id}: {:#}", self.value));
         found["text"].as_str().unwrap()
     }
+}
+
+/// Equal ways of `depth` routers each between two routers.
+///
+/// ```text
+///   h 10.0.1.1 -- 10.0.1.2 a -- 10.WAY.1.2 w1 -- 10.WAY.2.2 w2 -- ... -- 10.WAY.N.2 z -- 10.0.2.2 t
+/// ```
+struct Ways {
+    service: Service,
+    h: Host,
+    _others: Vec<Host>,
+    count: usize,
+    depth: usize,
+}
+
+fn ways(count: usize, depth: usize) -> Ways {
+    let host = |name: &str| Host::new(name).unwrap();
+    let (h, a, z, t) = (host("h"), host("a"), host("z"), host("t"));
+    let link = |one: (&Host, &str), other: (&Host, &str), net: &str| {
+        lab::veth(one.0, one.1, other.0, other.1).unwrap();
+        one.0.address(one.1, &format!("{net}.1/24")).unwrap();
+        other.0.address(other.1, &format!("{net}.2/24")).unwrap();
+    };
+    link((&h, "e0"), (&a, "h"), "10.0.1");
+    link((&z, "t"), (&t, "e0"), "10.0.2");
+    let mut others = vec![];
+    let mut next_hops = vec![];
+    for way in 1..=count {
+        let routers: Vec<Host> = (1..=depth)
+            .map(|at| host(&format!("w{way}-{at}")))
+            .collect();
+        for at in 0..=depth {
+            let one = if at == 0 {
+                (&a, format!("w{way}"))
+            } else {
+                (&routers[at - 1], "on".into())
+            };
+            let other = match at == depth {
+                true => (&z, format!("w{way}")),
+                false => (&routers[at], "in".into()),
+            };
+            let net = format!("10.{way}.{}", at + 1);
+            link((one.0, &one.1), (other.0, &other.1), &net);
+        }
+        for (at, router) in routers.iter().enumerate() {
+            forward(router);
+            router
+                .route("10.0.2.0/24", &format!("10.{way}.{}.2", at + 2))
+                .unwrap();
+            router
+                .route("10.0.1.0/24", &format!("10.{way}.{}.1", at + 1))
+                .unwrap();
+        }
+        next_hops.extend(["nexthop".to_owned(), "via".into(), format!("10.{way}.1.2")]);
+        others.extend(routers);
+    }
+    for router in [&a, &z, &t] {
+        forward(router);
+        router
+            .sysctl("net/ipv4/fib_multipath_hash_policy", "1")
+            .unwrap();
+    }
+    let mut route = vec!["route", "add", "10.0.2.0/24"];
+    route.extend(next_hops.iter().map(String::as_str));
+    inside(&a, "ip", &route);
+    z.route("10.0.1.0/24", &format!("10.1.{}.1", depth + 1))
+        .unwrap();
+    h.route("0.0.0.0/0", "10.0.1.2").unwrap();
+    t.route("0.0.0.0/0", "10.0.2.1").unwrap();
+    others.extend([a, z, t]);
+    let service = Service::start(&h, &[]);
+    Ways {
+        service,
+        h,
+        _others: others,
+        count,
+        depth,
+    }
+}
+
+impl Ways {
+    /// Traces, and requires that nothing is invented. Returns whether everything was found, with the number of probes
+    /// and the time in milliseconds.
+    fn trace(&self) -> (bool, u64, u64) {
+        let report = trace(&self.h, &self.service, &["10.0.2.2"]);
+        let value = &report.value;
+        assert_eq!(report.status, Some(0), "{value:#}");
+        let mut is_complete = true;
+        for (at, mut found) in report.addresses().into_iter().enumerate() {
+            let expected: Vec<String> = match at {
+                0 => vec!["10.0.1.2".into()],
+                _ if at <= self.depth => (1..=self.count)
+                    .map(|way| format!("10.{way}.{at}.2"))
+                    .collect(),
+                // z has one way back.
+                _ if at == self.depth + 1 => vec![format!("10.1.{at}.2")],
+                _ => vec!["10.0.2.2".into()],
+            };
+            found.sort_unstable();
+            for address in &found {
+                assert!(
+                    expected.iter().any(|one| one == address),
+                    "{address} at {at}: {value:#}"
+                );
+            }
+            is_complete &= found.len() == expected.len();
+        }
+        let links = value["links"].as_array().unwrap();
+        for link in links {
+            let (from, to) = (link["from"].as_str().unwrap(), link["to"].as_str().unwrap());
+            let way = |address: &str| address.split('.').nth(1).unwrap().to_owned();
+            let hop = link["hop"].as_u64().unwrap() as usize;
+            if (2..=self.depth).contains(&hop) {
+                assert_eq!(way(from), way(to), "{link}");
+            }
+        }
+        for way in 1..=self.count {
+            for at in 1..self.depth {
+                let (from, to) = (format!("10.{way}.{at}.2"), format!("10.{way}.{}.2", at + 1));
+                is_complete &= links
+                    .iter()
+                    .any(|link| link["from"] == *from && link["to"] == *to);
+            }
+        }
+        let probes = value["probes"].as_u64().unwrap();
+        (
+            is_complete,
+            probes,
+            value["duration_ns"].as_u64().unwrap() / 1_000_000,
+        )
+    }
+}
+
+/// Repeats traces: none invents anything, and at most one in fifty misses something. Several hops show the same ways, so
+/// that all together miss less than a single one would.
+fn repeat(ways: &Ways, most_probes: u64) -> Outcome {
+    let runs = runs(3);
+    let (mut incomplete, mut all) = (0, vec![]);
+    for _ in 0..runs {
+        let (is_complete, probes, ms) = ways.trace();
+        incomplete += usize::from(!is_complete);
+        all.push((probes, ms));
+    }
+    let most = all.iter().map(|(probes, _)| *probes).max().unwrap_or(0);
+    let longest = all.iter().map(|(_, ms)| *ms).max().unwrap_or(0);
+    let mean = all.iter().map(|(probes, _)| *probes).sum::<u64>() / runs as u64;
+    println!(
+        "{} ways: {incomplete} of {runs} incomplete, {mean} probes, at most {most}, {longest} ms",
+        ways.count
+    );
+    assert!(incomplete <= runs / 50, "{incomplete} of {runs}");
+    assert!(most <= most_probes, "{most} probes");
+    Ok(())
+}
+
+fn two_ways() -> Outcome {
+    repeat(&ways(2, 2), 60)
+}
+
+fn four_ways() -> Outcome {
+    repeat(&ways(4, 2), 60)
+}
+
+fn eight_ways() -> Outcome {
+    repeat(&ways(8, 3), 400)
+}
+
+fn tcp_and_one_port() -> Outcome {
+    let chain = chain(3, None);
+    let expected: Vec<Vec<String>> = (1..=4).map(|hop| vec![chain.router(hop)]).collect();
+    let listener = chain.t.run(|| std::net::TcpListener::bind("0.0.0.0:80"))?;
+    for over in [
+        &["--tcp", "80"][..],
+        &["--tcp", "81"],
+        &["--udp=53"],
+        &["--udp"],
+        &["--icmp"],
+    ] {
+        let mut arguments = over.to_vec();
+        let target = chain.target();
+        arguments.push(&target);
+        let report = chain.trace(&arguments);
+        assert_eq!(report.addresses(), expected, "{over:?}: {:#}", report.value);
+        assert_eq!(report.status, Some(0), "{over:?}");
+        assert!(report.remarks().is_empty(), "{over:?}: {:#}", report.value);
+        let report = chain.trace(&[over, &["fd00:4::2"]].concat());
+        assert_eq!(report.status, Some(0), "{over:?}: {:#}", report.value);
+        assert_eq!(report.addresses()[1], ["fd00:2::2"], "{over:?}");
+    }
+    drop(listener);
+    Ok(())
 }
 
 fn twelve_hops() -> Outcome {
@@ -293,7 +488,7 @@ fn silent_routers() -> Outcome {
     assert_eq!(report.status, Some(0));
     // The target does not answer, either.
     support::firewall(&chain.t, "input", "icmp type echo-request drop");
-    let report = chain.trace(&["--fast", "-m", "12", &chain.target()]);
+    let report = chain.trace(&["--icmp", "--fast", "-m", "12", &chain.target()]);
     assert_eq!(report.status, Some(1));
     assert_eq!(report.hops().len(), 4);
     assert!(

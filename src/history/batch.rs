@@ -1,17 +1,14 @@
 //! PURE. Batches: what the journal gets every few seconds, a few entries of each of many series.
 //!
 //! ```text
-//! version 1 | chunks | for each: series, interval, start, entries | range-coded entries of all
+//! version 2 | chunks | for each: series, interval, start, entries | range-coded entries of all
 //! ```
 //! Series and start are less those of the chunk before, and an interval like that before is 0. The coder goes
 //! through all chunks with the same contexts: five entries of one series teach it nothing.
 
 use crate::bytes::{Input, put_signed, put_varint};
-use crate::chunk::{Builder, Coded, Contexts, Entries, Head, code_entries};
+use crate::chunk::{Builder, Coded, Contexts, Entries, Head, VERSION, code_entries};
 use crate::entropy::{Decoder, Encoder};
-
-/// Version of the format of batches.
-const VERSION: u8 = 1;
 
 /// Returns what is not written yet of chunks of several series, which ascend, as it is stored.
 pub(crate) fn pack(chunks: &[(u32, &Builder)]) -> Vec<u8> {
@@ -38,7 +35,8 @@ pub(crate) fn pack(chunks: &[(u32, &Builder)]) -> Vec<u8> {
 /// damaged or of another version; then nothing was visited.
 pub(crate) fn unpack(bytes: &[u8], mut visit: impl FnMut(u32, u64, &Coded)) -> Option<()> {
     let mut input = Input(bytes);
-    (input.u8()? == VERSION).then_some(())?;
+    let version = input.u8()?;
+    (1..=VERSION).contains(&version).then_some(())?;
     let count = input.varint()?;
     let mut heads = Vec::new();
     let (mut series, mut interval_ns, mut start_ns) = (0u32, 0, 0u64);
@@ -54,7 +52,7 @@ pub(crate) fn unpack(bytes: &[u8], mut visit: impl FnMut(u32, u64, &Coded)) -> O
     let (mut contexts, mut coder) = (Contexts::new(), Decoder::new(input.0));
     let mut all = Vec::new();
     for (series, head) in heads {
-        let mut entries = Entries::new(head);
+        let mut entries = Entries::new(version, head);
         while let Some(coded) = entries.next(&mut contexts, &mut coder) {
             all.push((series, head.interval_ns, coded.ok()?));
         }

@@ -3,14 +3,14 @@
 //!
 //! A [`Builder`] holds the running hour in memory as bytes. On disk, a chunk is
 //! ```text
-//! version 1 | interval ns | start ns (8 bytes) | entries | range-coded entries
+//! version 2 | interval ns | start ns (8 bytes) | entries | range-coded entries
 //! ```
 //! with numbers in LEB128. [`pack`] and [`Packed`] share one description of an entry:
 //!
 //! | part | coded as |
 //! |---|---|
 //! | status | whether it is that of the entry before; fate times two, plus 1 if there is a round trip; from 18 on gaps |
-//! | send time | thousandths of the interval that it differs from the schedule, which is the first send time plus intervals |
+//! | send time | thousandths of the interval that it differs from the schedule, which is the first send time plus intervals; or from the pace, which is the last send time plus the time between the last two, if that was nearer lately |
 //! | round trip | bucket on the wire ([`scale`]), less the average of the last ones |
 //! | total | bucket of the total round trip, less the one on the wire; in the context of the latter |
 //! | gap | its length in thousandths of the interval |
@@ -24,8 +24,8 @@ use crate::bytes::{Input, put_signed, put_varint, unzigzag, zigzag};
 use crate::entropy::{Bit, Coder, Decoder, Encoder, Number, Signed};
 use crate::scale;
 
-/// Version of the format of chunks.
-const VERSION: u8 = 1;
+/// Version of the format of chunks and of batches. Version 1, which has no pace, is read.
+pub(crate) const VERSION: u8 = 2;
 /// Maximum number of entries of a chunk: an hour at 10 ms, four times the shortest interval's.
 pub const MAX_ENTRIES: u32 = 360_000;
 /// Shortest interval in nanoseconds: a tick of it is a nanosecond.
@@ -387,7 +387,7 @@ impl Builder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadChunk {
     /// Written by another version of the format.
-    #[error("chunk version {0} is not supported, only version {VERSION}")]
+    #[error("chunk version {0} is not supported, only versions 1 to {VERSION}")]
     Version(u8),
     /// Its bytes contradict each other.
     #[error("the chunk is damaged")]
@@ -581,11 +581,18 @@ impl Contexts {
 }
 
 /// Position in a chunk, the same while it is written and read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct State {
+    has_pace: bool,
     status: u8,
-    /// Tick at which the entry is due, by those before it.
+    /// Tick at which the entry is due, by the schedule.
     due: i64,
+    last: i64,
+    /// Ticks between the last two entries.
+    step: i64,
+    /// Average number of ticks by which entries were off schedule and off pace lately.
+    off_schedule: u64,
+    off_pace: u64,
     was_on_time: bool,
     average: Average,
 }
@@ -601,6 +608,46 @@ struct Raw {
 }
 
 impl State {
+    fn new(version: u8) -> State {
+        State {
+            has_pace: version > 1,
+            status: 0,
+            due: 0,
+            last: -(TICKS as i64),
+            step: TICKS as i64,
+            off_schedule: 0,
+            off_pace: 0,
+            was_on_time: false,
+            average: Average::default(),
+        }
+    }
+
+    /// Returns the tick at which the next entry is expected. A run that cannot send as fast as its interval asks for
+    /// falls behind its schedule ever more, and keeps its pace.
+    fn expected(&self) -> i64 {
+        match self.has_pace && self.off_pace < self.off_schedule {
+            true => self.last.saturating_add(self.step),
+            false => self.due,
+        }
+    }
+
+    /// Takes note of the tick of an entry.
+    fn follow(&mut self, tick: i64) -> Option<()> {
+        let average = |average: u64, expected: i64| {
+            // Capped, so that after a gap a few entries decide.
+            let off = tick.abs_diff(expected).min(TICKS);
+            (3 * average + 4 * off) / 4
+        };
+        self.off_schedule = average(self.off_schedule, self.due);
+        self.off_pace = average(self.off_pace, self.last.saturating_add(self.step));
+        // A probe that is late by less than half an interval leaves the schedule as it was.
+        let is_late = tick.checked_sub(self.due)?.abs() < TICKS as i64 / 2;
+        self.due = if is_late { self.due } else { tick }.checked_add(TICKS as i64)?;
+        self.step = tick.checked_sub(self.last)?;
+        self.last = tick;
+        Some(())
+    }
+
     /// Codes an entry in either direction; `None` where bytes that were read cannot be one.
     fn code<C: Coder>(
         &mut self,
@@ -611,12 +658,11 @@ impl State {
         let status = contexts.status(coder, self.status, given.status);
         self.status = status;
         let context = &mut contexts.deviations[usize::from(self.was_on_time)];
-        let deviation = context.code(coder, given.tick - self.due);
-        let tick = self.due.checked_add(deviation)?;
+        let expected = self.expected();
+        let deviation = context.code(coder, given.tick.wrapping_sub(expected));
+        let tick = expected.checked_add(deviation)?;
         self.was_on_time = deviation == 0;
-        // A probe that is late by less than half an interval leaves the schedule as it was.
-        let is_late = deviation.abs() < TICKS as i64 / 2;
-        self.due = if is_late { self.due } else { tick }.checked_add(TICKS as i64)?;
+        self.follow(tick)?;
         let mut read = Raw {
             tick,
             status,
@@ -652,7 +698,7 @@ pub(crate) fn code_entries(
     contexts: &mut Contexts,
     coder: &mut Encoder,
 ) {
-    let mut state = State::default();
+    let mut state = State::new(VERSION);
     let unit_ns = entries.unit_ns;
     for coded in entries {
         let mut raw = Raw {
@@ -720,11 +766,11 @@ pub(crate) struct Entries {
 }
 
 impl Entries {
-    pub fn new(head: Head) -> Entries {
+    pub fn new(version: u8, head: Head) -> Entries {
         Entries {
             head,
             left: head.count,
-            state: State::default(),
+            state: State::new(version),
         }
     }
 
@@ -776,14 +822,14 @@ impl<'a> Packed<'a> {
     /// Another version, or a head that cannot be. Damage behind it ends the iteration early with an error.
     pub fn new(chunk: &'a [u8]) -> Result<Packed<'a>, BadChunk> {
         let mut input = Input(chunk);
-        match input.u8() {
-            Some(VERSION) => {}
+        let version = match input.u8() {
+            Some(version @ 1..=VERSION) => version,
             Some(version) => return Err(BadChunk::Version(version)),
             None => return Err(BadChunk::Damaged),
-        }
+        };
         let head = Head::read(&mut input).ok_or(BadChunk::Damaged)?;
         Ok(Packed {
-            entries: Entries::new(head),
+            entries: Entries::new(version, head),
             contexts: Contexts::new(),
             coder: Decoder::new(input.0),
         })
@@ -863,9 +909,50 @@ mod tests {
     fn other_versions_are_refused_by_number() {
         let mut chunk = pack(&Builder::new(SECOND));
         assert_eq!(decode(&chunk), Ok(vec![]));
-        chunk[0] = 2;
-        assert_eq!(decode(&chunk), Err(BadChunk::Version(2)));
+        for version in [0, VERSION + 1] {
+            chunk[0] = version;
+            assert_eq!(decode(&chunk), Err(BadChunk::Version(version)));
+        }
         assert_eq!(decode(&[]), Err(BadChunk::Damaged));
+    }
+
+    /// Bytes of a probe of a run that is late by so many ticks more each time.
+    fn bytes_a_probe(drift: u64) -> f64 {
+        let mut builder = Builder::new(SECOND);
+        for at in 0..3600u64 {
+            let jitter = at * 2_654_435_761 % 3;
+            let probe = Probe {
+                sent_ns: 1_800_000_000 * SECOND
+                    + at * SECOND
+                    + (at * drift + jitter) * SECOND / TICKS,
+                fate: Fate::Replied,
+                wire_ns: Some(20_000),
+                total_ns: Some(20_000),
+            };
+            builder.push(&Entry::Probe(probe)).unwrap();
+        }
+        pack(&builder).len() as f64 / 3600.0
+    }
+
+    #[test]
+    fn a_run_that_falls_behind_costs_little_more() {
+        let (on_time, late) = (bytes_a_probe(0), bytes_a_probe(25));
+        assert!(on_time < 0.25, "{on_time}");
+        assert!(late < on_time + 0.15, "{late}, {on_time} on schedule");
+    }
+
+    #[test]
+    fn version_1_is_read() {
+        // Three probes: on schedule, 25 ms late, 50 ms late; written by the code of version 1.
+        let bytes = [
+            1, 128, 148, 235, 220, 3, 0, 0, 180, 147, 118, 226, 250, 24, 3, 133, 125, 246, 151,
+            164, 147, 24, 24, 128, 188, 255,
+        ];
+        let times: Vec<u64> = (decode(&bytes).unwrap().iter())
+            .map(Entry::time_ns)
+            .collect();
+        let start = 1_800_000_000 * SECOND;
+        assert_eq!(times, [start, start + 1_025_000_000, start + 2_050_000_000]);
     }
 
     fn times() -> impl Strategy<Value = (Option<u64>, Option<u64>)> {

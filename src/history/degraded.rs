@@ -116,12 +116,32 @@ impl Reason {
     /// which they are most likely those of the present, and before which those of history. `probes` are in the order
     /// of sending. `None` if the last ones are like history.
     pub fn onset(&self, probes: &[Probe]) -> Option<u64> {
-        self.split(probes, 1.0)
+        self.refined_split(probes, 1.0)
     }
 
     /// Returns the send time of the first probe that is like history again, in the same way.
     pub fn recovery(&self, probes: &[Probe]) -> Option<u64> {
-        self.split(probes, -1.0)
+        self.refined_split(probes, -1.0)
+    }
+
+    /// Splits the probes, and splits them again by the median of those that are worse. The one that the change was
+    /// found by is that of a time in which only half of the probes were worse: it is between the levels, and near it
+    /// chance decides.
+    fn refined_split(&self, probes: &[Probe], sign: f64) -> Option<u64> {
+        let first = self.split(probes, sign)?;
+        let Reason::Median { history_ns, .. } = *self else {
+            return Some(first);
+        };
+        let is_worse = |probe: &&Probe| (probe.sent_ns >= first) == (sign > 0.0);
+        let worse = probes.iter().filter(is_worse);
+        let mut wire: Vec<u64> = worse.filter_map(|probe| probe.wire_ns).collect();
+        let middle = wire.len() / 2;
+        if wire.is_empty() || *wire.select_nth_unstable(middle).1 <= history_ns {
+            return Some(first);
+        }
+        let now_ns = wire[middle];
+        let refined = Reason::Median { now_ns, history_ns };
+        refined.split(probes, sign).or(Some(first))
     }
 
     /// The longest of the most likely ends of the probes; `sign` is 1 if it is that of the present, and -1 if it is that
@@ -229,6 +249,8 @@ fn chance(count: u64, hits: u64, rate: f64) -> f64 {
 mod tests {
     use super::*;
 
+    const SECOND: u64 = 1_000_000_000;
+
     fn step(count: u32, lost: u32, wire_ns: impl Fn(u32) -> u64) -> Step {
         let mut step = Step::default();
         step.fates[0] = count - lost;
@@ -301,7 +323,6 @@ mod tests {
 
     #[test]
     fn a_change_is_dated_by_the_probes() {
-        const SECOND: u64 = 1_000_000_000;
         let median = Reason::Median {
             now_ns: 16_000_000,
             history_ns: 4_000_000,
@@ -340,6 +361,24 @@ mod tests {
         }));
         assert_eq!(tail.onset(&slow), Some(100 * SECOND));
         assert_eq!(median.onset(&[]), None);
+    }
+
+    #[test]
+    fn noise_between_the_levels_does_not_move_the_onset() {
+        // Found while only half of the probes of the present were worse, so that its median is 7.3 ms.
+        let median = Reason::Median {
+            now_ns: 7_300_000,
+            history_ns: 4_500_000,
+        };
+        let level = |second: u64, slow: bool| match (slow, second % 9) {
+            (true, _) => 16_000_000 + second % 7 * 100_000,
+            (false, 3..6) => 6_500_000,
+            (false, _) => 4_200_000,
+        };
+        let shifted = probes((0..240).map(|second| Some(level(second, second >= 150))));
+        assert_eq!(median.onset(&shifted), Some(150 * SECOND));
+        let back = probes((0..240).map(|second| Some(level(second, second < 90))));
+        assert_eq!(median.recovery(&back), Some(90 * SECOND));
     }
 
     #[test]

@@ -118,6 +118,8 @@ pub struct ProbeEvidence {
     pub answered_by: Option<IpAddr>,
     /// Whether the request left in fragments.
     pub is_fragmented: bool,
+    /// Whether it is a probe by TCP, whose reply shows its arrival by the RST of this host's kernel.
+    pub is_tcp: bool,
     /// Fragments of the reply, if it came in fragments.
     pub fragments: Option<FragmentedReply>,
 }
@@ -374,7 +376,21 @@ fn judge_inbound(
             ),
         );
     }
-    let seen = format!("{reply} arrived on {interface} but did not reach the socket");
+    if evidence.is_tcp && context.ring_drops > 0 {
+        return verdict(
+            Fate::Replied,
+            format!(
+                "{reply} arrived on {interface}; whether this host took it is unknown, because netsonde's rings dropped {} in the meantime",
+                counted(context.ring_drops, "packet")
+            ),
+        );
+    }
+    let seen = match evidence.is_tcp {
+        true => format!(
+            "{reply} arrived on {interface}, but no RST of this host's kernel left, as one does for each that it takes"
+        ),
+        false => format!("{reply} arrived on {interface} but did not reach the socket"),
+    };
     if let Some(words) = moved(&context.moved, |name| name == counter::REVERSE_PATH) {
         return verdict(
             Fate::DroppedInbound,
@@ -388,6 +404,9 @@ fn judge_inbound(
         Fate::DroppedInbound,
         match words {
             Some(words) => format!("{seen}: {words}"),
+            None if evidence.is_tcp => format!(
+                "{seen}; no {UNEXPLAINED} firewall (netfilter INPUT or PREROUTING), or with one that drops the RST (OUTPUT)"
+            ),
             None => format!("{seen}; no {UNEXPLAINED} firewall (netfilter INPUT or PREROUTING)"),
         },
     )

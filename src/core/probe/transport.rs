@@ -238,7 +238,7 @@ pub fn checksum_of(token: &[u8; TOKEN]) -> u16 {
 }
 
 /// Returns whether an eight-byte quote of a UDP probe, or more of it, is the probe with this token. `payload`: its
-/// size in bytes; `ip_id`: identification of the IPv4 packet as it left, if it was seen.
+/// size in bytes; `ip_id`: identification of the IPv4 packet as it left, if it was seen; 0 is none.
 ///
 /// A quote that ends before the token has 16 keyed bits only; the identification, which nobody outside of the path
 /// knows, must then be right as well.
@@ -259,7 +259,8 @@ pub fn is_quote_of(
             let is_same = checksum == checksum_of(token)
                 && usize::from(length) == payload + UDP_HEADER
                 && bytes[..count] == token[..count];
-            is_same && (count == TOKEN || (ip_id.is_some() && ip_id == segment.ip_id))
+            is_same
+                && (count == TOKEN || (ip_id.is_some_and(|id| id != 0) && ip_id == segment.ip_id))
         }
     }
 }

@@ -62,6 +62,9 @@ pub struct Probe {
     /// ICMP error that the probe caused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<IcmpError>,
+    /// Set if a RST refused the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<bool>,
     /// Error of the send call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno: Option<String>,
@@ -273,7 +276,13 @@ pub struct Options {
     /// Maximum duration of the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ns: Option<u64>,
-    /// Payload size in bytes, after the echo header.
+    /// Protocol of the probes: `echo`, `tcp` or `udp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    /// Destination port, for `tcp` and `udp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// Payload size in bytes, after the echo or UDP header.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u32>,
     /// Payload pattern, up to 16 bytes in hexadecimal.

@@ -41,6 +41,12 @@ pub struct Options {
     /// Source address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// Protocol: `echo`, `udp` or `tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    /// Destination port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
 }
 
 /// What an error quotes of a probe.
@@ -138,6 +144,9 @@ pub struct Answer {
     /// Interfaces that the error names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interfaces: Option<Vec<Interface>>,
+    /// Set if a RST refused the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<bool>,
     /// Error of the send call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errno: Option<String>,

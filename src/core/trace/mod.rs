@@ -42,6 +42,8 @@ pub struct Settings {
     pub queries: u32,
     /// Number of flows; `None` for as many as are needed to find all ways.
     pub flows: Option<u16>,
+    /// Number of flows that there are at most.
+    pub most_flows: u16,
     /// Type of service that is sent.
     pub tos: u8,
     /// Time limit of an answer, in nanoseconds.
@@ -190,6 +192,7 @@ impl Trace {
 fn kind(answer: &Answer, target: IpAddr) -> Kind {
     match (answer.fate.as_str(), &answer.error) {
         ("replied" | "late" | "corrupted", _) => Kind::Target,
+        ("refused", None) if answer.reset == Some(true) => Kind::Target,
         ("refused", Some(error)) => {
             let (exceeded, port) = match target {
                 IpAddr::V4(_) => (11, (3, 3)),

@@ -8,11 +8,8 @@ use crate::protocol::trace::Step;
 
 /// TTLs beyond the highest that answered: enough to keep the path full, and few packets too many for the target.
 const WINDOW: u8 = 3;
-/// Flows that all hops share; they show the links between them.
+/// Flows that all hops share; they show the links between them. Further ones differ from hop to hop.
 const SHARED: u16 = 3;
-/// Further flows of each hop until it has several addresses: those of other hops differ. Together 6, as
-/// [`probes_needed`] demands.
-const OWN: u16 = 3;
 /// Flows for each address that are sent to the next hop, too.
 const PAIRED: usize = 2;
 /// Maximum number of flows at a hop: as many as 16 ways need.
@@ -197,9 +194,9 @@ impl Trace {
             }
             return;
         }
-        self.flows = self
-            .flows
-            .max(SHARED + OWN * (u16::from(self.settings.last) + 1));
+        let most = self.settings.most_flows;
+        let queries = self.settings.queries as u16;
+        self.flows = self.flows.max(SHARED.max(queries));
         let mut fresh: BTreeMap<u8, usize> = BTreeMap::new();
         for hop in first..=end {
             self.want_at(hop, end, &mut wanted, &mut fresh);
@@ -215,13 +212,27 @@ impl Trace {
         }
         for (hop, count) in fresh {
             for _ in 0..count {
-                if self.sent.len() < MAX_PROBES {
-                    let flow = self.flows;
-                    self.flows += 1;
+                let flow = match self.flows < most {
+                    true => Some(self.flows),
+                    // All are given out: one that this hop has not seen.
+                    false => (0..most).find(|flow| !self.was_sent(hop, *flow)),
+                };
+                self.flows = self.flows.saturating_add(1);
+                if let Some(flow) = flow.filter(|_| self.sent.len() < MAX_PROBES) {
                     steps.push(self.step(hop, flow, Purpose::Path, now_ns));
                 }
             }
         }
+    }
+
+    /// Returns the probes with a higher TTL than that of the target, which answered them all the same.
+    pub(super) fn beyond(&self, hop: u8) -> impl Iterator<Item = &Sent> {
+        let is_end = self.end == Some(hop);
+        let beyond = self.by_place.iter();
+        let beyond = beyond.filter(move |((other, _), _)| is_end && *other > hop);
+        let numbers = beyond.flat_map(|(_, numbers)| numbers);
+        let all = numbers.map(|number| &self.sent[*number as usize]);
+        all.filter(|sent| matches!(sent.kind(), Some(Kind::Target | Kind::Refuser)))
     }
 
     /// Collects the flows that a hop still needs: known ones, and the number of new ones.
@@ -237,7 +248,14 @@ impl Trace {
         let is_router = |sent: &&Sent| sent.kind() == Some(Kind::Router);
         let is_last = !all.iter().copied().any(|sent| is_router(&sent));
         let queries = self.settings.queries as u16;
-        wanted.extend((0..SHARED.max(queries)).map(|flow| (hop, flow)));
+        let shared = match self.end_of(0) == Some(hop) {
+            // Probes of the first flow that went too far reached it, too.
+            true => queries
+                .saturating_sub(self.beyond(hop).count() as u16)
+                .max(1),
+            false => SHARED.max(queries),
+        };
+        wanted.extend((0..shared.min(self.settings.most_flows)).map(|flow| (hop, flow)));
         let lost = all.iter().filter(|sent| sent.kind() == Some(Kind::Lost));
         let lost = lost.count();
         let answered: BTreeSet<u16> = here.values().flatten().copied().collect();
@@ -247,10 +265,6 @@ impl Trace {
                 fresh.insert(hop, 1);
             }
             return;
-        }
-        if !is_last && queries < SHARED + OWN {
-            let own = SHARED + OWN * u16::from(hop);
-            wanted.extend((own..own + OWN).map(|flow| (hop, flow)));
         }
         // A way of another length goes on.
         if hop == end && hop < self.settings.last && self.end_of(0).is_some() {
@@ -296,6 +310,27 @@ impl Trace {
             .iter()
             .filter(|(at, flow)| *at == hop && !self.was_sent(hop, *flow));
         let coming = pending + own.count();
+        // The flows that show the ways beside a single address are soon sent to it, too, and count here.
+        let is_unsettled = |other: u8| {
+            let ways = self.addresses(other);
+            let flows: BTreeSet<u16> = ways.values().flatten().copied().collect();
+            let is_pending = self.at(other).any(|sent| sent.outcome.is_none());
+            ways.len() > 1 && (is_pending || flows.len() < probes_needed(ways.len()))
+        };
+        let beside = [hop.wrapping_sub(1), hop + 1].into_iter();
+        let is_limited = |other: u8| {
+            let lost = self
+                .at(other)
+                .filter(|sent| sent.kind() == Some(Kind::Lost));
+            lost.count() > 0
+        };
+        if is_alone
+            && beside
+                .clone()
+                .any(|other| is_unsettled(other) && !is_limited(other))
+        {
+            return;
+        }
         // A hop that misses more answers than it gives is not asked more.
         if answered.len() + coming < needed && lost <= answered.len() / 2 {
             fresh.insert(hop, needed - answered.len() - coming);

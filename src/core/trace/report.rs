@@ -195,9 +195,9 @@ impl Trace {
 
     /// All probes to a TTL, for whatever purpose.
     pub(super) fn all_at(&self, hop: u8) -> impl Iterator<Item = &Sent> {
-        self.sent
-            .iter()
-            .filter(move |sent| sent.step.hop_limit == hop)
+        let here = self.sent.iter();
+        let here = here.filter(move |sent| sent.step.hop_limit == hop);
+        here.chain(self.beyond(hop))
     }
 
     fn hop(&self, hop: u8) -> Hop {

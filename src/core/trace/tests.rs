@@ -119,6 +119,7 @@ impl Net {
             last: 30,
             queries: 3,
             flows: None,
+            most_flows: u16::MAX,
             tos: 0,
             timeout_ns: 1000 * MS,
             tests_rates: true,

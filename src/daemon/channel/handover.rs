@@ -7,13 +7,14 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use bytemuck::{Pod, Zeroable, bytes_of, bytes_of_mut};
+use netsonde_core::probe::transport::{TCP_FLOWS, UDP_FLOWS};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, send, sendmsg,
 };
 
 /// Protocol version, incremented with every change of this file. Keeper and engine may be of
 /// different builds after an upgrade in place.
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 
 /// Descriptors passed to an engine, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +34,12 @@ pub enum DescriptorSlot {
     ProbeIcmp = 10,
     ProbeIcmp6 = 11,
     RemoteSocket = 12,
+    Sending = 13,
+    FirstDatagrams = 14,
 }
 
 /// Maximum number of descriptors.
-pub const MAX_DESCRIPTORS: usize = 13;
+pub const MAX_DESCRIPTORS: usize = DescriptorSlot::FirstDatagrams as usize + UDP_FLOWS;
 
 /// Header of the message that carries the descriptors.
 #[repr(C)]
@@ -67,6 +70,10 @@ pub struct HandoverHeader {
     pub probe_tag: u32,
     /// 1 if an existing record could not be reused.
     pub history_lost: u32,
+    /// Source ports of probes by TCP, by flow.
+    pub tcp_ports: [u16; TCP_FLOWS],
+    /// Source ports of probes by UDP, by flow.
+    pub udp_ports: [u16; UDP_FLOWS],
 }
 
 impl HandoverHeader {
@@ -356,3 +363,5 @@ pub const JOIN_FAILURES_AT: usize = 128;
 pub const STARTS_AT: usize = 136;
 /// Offset of the number of the keeper's log lines that were lost.
 pub const UNLOGGED_AT: usize = 144;
+/// Offset of the number of probes by TCP and UDP that the keeper refused to send.
+pub const REFUSED_PROBES_AT: usize = 152;

@@ -3,9 +3,11 @@
 //! | file | contents |
 //! |---|---|
 //! | `handover` | the channel: descriptors at start, fixed-size requests, counters in shared memory |
+//! | `sending` | requests for probes by TCP and UDP, and the answers |
 //! | `settings` | the configuration with its names resolved to numbers |
 
 pub mod handover;
+pub mod sending;
 pub mod settings;
 
 use std::net::{Ipv4Addr, Ipv6Addr};

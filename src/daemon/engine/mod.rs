@@ -50,8 +50,9 @@ use crate::varlink::server::{self as control, ready};
 use links::Links;
 use listen::Listener;
 use netsonde_core::config::Config;
+use netsonde_core::probe::transport::SourcePorts;
 use netsonde_core::recorder::{Classifier, GapKind, Opened, Recorder};
-use prober::Prober;
+use prober::{Prober, SegmentChannel};
 use recording::Recording;
 use state::EngineState;
 
@@ -115,7 +116,20 @@ fn start() -> io::Result<()> {
     let (recording, stalled) = take_intake(&handover_header, &mut handed, &config)?;
     let probers = [DescriptorSlot::ProbeIcmp, DescriptorSlot::ProbeIcmp6]
         .map(|which| handed[which as usize].take());
-    let prober = Prober::new(probers, handover_header.probe_tag, config.ping.clone())?;
+    let first = DescriptorSlot::FirstDatagrams as usize;
+    let segments = SegmentChannel {
+        channel: take(&mut handed, DescriptorSlot::Sending)?,
+        ports: SourcePorts {
+            tcp: handover_header.tcp_ports,
+            udp: handover_header.udp_ports,
+        },
+        datagrams: handed[first..]
+            .iter_mut()
+            .filter_map(Option::take)
+            .collect(),
+    };
+    let tag = handover_header.probe_tag;
+    let prober = Prober::new(probers, segments, tag, config.ping.clone())?;
     // From here on this process has no packet socket open, only the mappings.
     drop(handed);
     let links = Links::open()?;

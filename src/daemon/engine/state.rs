@@ -24,6 +24,7 @@ use netsonde_core::config::{Config, Permissions};
 use netsonde_core::events::{Detector, Event, Kind};
 use netsonde_core::host::route::{Route, routes};
 use netsonde_core::neighbors::LinkFacts;
+use netsonde_core::probe::transport::PortSet;
 use netsonde_core::protocol::service::Namespace;
 use netsonde_core::recorder::interfaces::{Link, State};
 use netsonde_core::wire::cursor::Mac;
@@ -174,12 +175,26 @@ impl EngineState {
         } else {
             self.recording.sightings = None;
         }
+        let (has_segments, is_sighted) = (
+            self.prober.has_segments(),
+            !self.recording.probe_ports.is_empty(),
+        );
+        if has_segments != is_sighted {
+            self.recording.probe_ports = match has_segments {
+                true => self.prober.segment_ports(),
+                false => PortSet::default(),
+            };
+        }
         let (tag, evidence_ids) = self.prober.recorded();
         self.recording.set_own_probes(tag, evidence_ids);
         let more = self.recording.poll_once(wall_ns());
         if let Some(sightings) = &mut self.recording.sightings
             && !sightings.is_empty()
         {
+            if has_segments {
+                // Those of one probe cross both rings.
+                sightings.sort_by_key(|sighting| sighting.time_ns);
+            }
             self.prober.on_sightings(sightings, &self.links);
             sightings.clear();
             self.prober.wake.notify_one();

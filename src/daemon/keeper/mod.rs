@@ -11,6 +11,7 @@
 //! | `confine` | the seccomp filter that the keeper enters after its start |
 //! | `inherited` | descriptors preserved across keeper restarts |
 //! | `groups` | group memberships and promiscuous mode |
+//! | `sender` | packets of probes by TCP and UDP |
 //! | `supervise` | the loop: starts engines, reads counters, serves requests |
 //! | `requests` | rates of the engine's requests |
 //! | `notify` | notifications to systemd that never wait |
@@ -24,6 +25,7 @@ mod inherited;
 mod notify;
 pub mod privilege;
 mod requests;
+pub mod sender;
 mod sockets;
 mod supervise;
 mod sys;
@@ -47,6 +49,7 @@ use filter::Ring;
 use inherited::Inherited;
 use netsonde_core::config::Config;
 use netsonde_core::recorder::memory_needed;
+use sender::Sender;
 use sockets::PacketRing;
 use supervise::Ended;
 
@@ -58,6 +61,7 @@ pub(crate) struct Resources {
     listeners: [Option<OwnedFd>; 3],
     probers: [Option<OwnedFd>; 2],
     probe_tag: u32,
+    sender: Sender,
     control: std::os::unix::net::UnixListener,
     /// For other machines, if the starter created one.
     remote: Option<OwnedFd>,
@@ -180,6 +184,7 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
         .iter()
         .flatten()
         .for_each(sockets::forbid_own_headers);
+    let sender = Sender::open(&config.ping, random()).map_err(text)?;
     let is_resumed = reusable.history.is_some();
     let (recorder, counters_memory) = match reusable.history {
         Some(former) => (former.recorder, former.counters),
@@ -200,6 +205,7 @@ fn open(args: &Args, config: Config) -> Result<Resources, String> {
         listeners,
         probers,
         probe_tag,
+        sender,
         control: control.listener,
         remote,
         recorder,
@@ -294,6 +300,10 @@ fn check(args: &Args, config: &Config) -> u8 {
     });
     let opened = open_rings(config)
         .and_then(|rings| Ok((rings, open_listeners(random())?, open_probers(random())?)));
+    let opened = opened.and_then(|opened| {
+        Sender::open(&config.ping, random())?;
+        Ok(opened)
+    });
     let (rings, listeners, probers) = match opened {
         Ok(opened) => opened,
         Err(error) => return refuse(&error.to_string()),
@@ -366,7 +376,8 @@ impl Resources {
     fn restore_modes(&self) {
         let probers = self.probers.iter().flatten();
         probers.for_each(sockets::clear_own_headers);
-        let raw = self.listeners.iter().chain(&self.probers).flatten();
+        let datagrams = &self.sender.datagrams;
+        let raw = (self.listeners.iter().chain(&self.probers).flatten()).chain(datagrams);
         let own = [Some(self.control.as_fd()), self.remote_fd()];
         for socket in raw.map(AsFd::as_fd).chain(own.into_iter().flatten()) {
             let _ = socket2::SockRef::from(&socket).set_nonblocking(true);
@@ -387,10 +398,11 @@ impl Resources {
         &'a self,
         settings: BorrowedFd<'a>,
         wake: BorrowedFd<'a>,
+        sending: BorrowedFd<'a>,
     ) -> [Option<BorrowedFd<'a>>; MAX_DESCRIPTORS] {
         let [icmp, igmp, icmp6] = &self.listeners;
         let [probe, probe6] = &self.probers;
-        [
+        let first = [
             Some(self.rings[0].socket.as_fd()),
             Some(self.rings[1].socket.as_fd()),
             Some(self.recorder.as_fd()),
@@ -404,6 +416,13 @@ impl Resources {
             probe.as_ref().map(AsFd::as_fd),
             probe6.as_ref().map(AsFd::as_fd),
             self.remote_fd(),
-        ]
+            Some(sending),
+        ];
+        let mut all = [None; MAX_DESCRIPTORS];
+        let datagrams = self.sender.datagrams.iter().map(|one| Some(one.as_fd()));
+        for (place, descriptor) in all.iter_mut().zip(first.into_iter().chain(datagrams)) {
+            *place = descriptor;
+        }
+        all
     }
 }

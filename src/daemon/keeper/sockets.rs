@@ -65,7 +65,7 @@ pub enum Error {
     },
 }
 
-fn refused(what: &'static str, step: &'static str) -> impl FnOnce(io::Error) -> Error {
+pub(super) fn refused(what: &'static str, step: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |error| match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => Error::Privilege { what },
         _ => Error::Refused { what, step, error },
@@ -137,7 +137,7 @@ pub fn open_ring(ring: Ring, bytes: u64, config: &Config) -> Result<PacketRing, 
 }
 
 /// Attaches a filter and locks it.
-fn attach(socket: &Socket, code: &Code) -> io::Result<()> {
+pub(super) fn attach(socket: &Socket, code: &Code) -> io::Result<()> {
     let program: Vec<SockFilter> = code
         .iter()
         .map(|(code, jt, jf, k)| SockFilter::new(*code, *jt, *jf, *k))
@@ -236,7 +236,11 @@ fn is_mute(socket: &OwnedFd, is_ipv6: bool) -> bool {
 }
 
 /// Returns `None` if the kernel lacks the family.
-fn open_raw(what: &'static str, domain: Domain, protocol: i32) -> Result<Option<Socket>, Error> {
+pub(super) fn open_raw(
+    what: &'static str,
+    domain: Domain,
+    protocol: i32,
+) -> Result<Option<Socket>, Error> {
     match Socket::new(domain, Type::RAW, Some(Protocol::from(protocol))) {
         Ok(socket) => Ok(Some(socket)),
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => Ok(None),
@@ -245,7 +249,7 @@ fn open_raw(what: &'static str, domain: Domain, protocol: i32) -> Result<Option<
 }
 
 /// Reports the receiving interface of each packet, and the number of drops.
-fn set_up_receiving(
+pub(super) fn set_up_receiving(
     what: &'static str,
     socket: &Socket,
     domain: Domain,

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use bytemuck::Zeroable;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -21,8 +22,11 @@ use super::notify::Notifier;
 use super::requests::Allowance;
 use super::{Resources, sys};
 use crate::daemon::channel::handover::{
-    EngineMessage, EngineRequest, HandoverHeader, JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT,
-    recv_request, send_handover, send_settings,
+    EngineMessage, EngineRequest, HandoverHeader, JOIN_FAILURES_AT, REFUSED_PROBES_AT, STARTS_AT,
+    UNLOGGED_AT, recv_request, send_handover, send_settings,
+};
+use crate::daemon::channel::sending::{
+    self, LIMITED, MAX_REQUESTS, Message, ProbeAnswer, ProbeRequest,
 };
 use crate::daemon::channel::settings::Settings;
 use crate::linux::monotonic_ns;
@@ -61,10 +65,13 @@ const LATE_COUNT_MS: u16 = 200;
 const RING: [u64; 2] = [0, 1];
 const SIGNALS: u64 = 2;
 const ENGINE: u64 = 3;
+const SENDING: u64 = 4;
 
 struct Engine {
     child: Child,
     channel: OwnedFd,
+    /// Requests for probes by TCP and UDP.
+    sending: OwnedFd,
     /// Writable end of a pipe: each byte says that packets are waiting. The open file description
     /// is this process's alone, so that no engine can make it block.
     wake: OwnedFd,
@@ -158,6 +165,7 @@ pub(super) fn run(kept: Resources) -> io::Result<Ended> {
             match event.data() {
                 SIGNALS => keeper.signals(&signals),
                 ENGINE => keeper.requests(),
+                SENDING => keeper.send_probes(),
                 _ => rings = true,
             }
         }
@@ -205,7 +213,9 @@ impl Keeper {
         self.next_start = None;
         let flags = SockFlag::SOCK_CLOEXEC;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
-        // Nothing that an engine could change reaches the next one: both are new for each.
+        let (sending, requesting) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+        // Nothing that an engine could change reaches the next one: all are new for each.
         let (woken, wake) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
         let (settings, settings_bytes) = self.kept.settings.memory()?;
         // The file that this process runs, even if an upgrade has replaced it, under its usual
@@ -230,13 +240,18 @@ impl Keeper {
         handover_header.keeper_pid = std::process::id();
         handover_header.deaths = self.deaths;
         handover_header.probe_tag = self.kept.probe_tag;
+        handover_header.tcp_ports = self.kept.sender.ports.tcp;
+        handover_header.udp_ports = self.kept.sender.ports.udp;
         self.kept.counter(STARTS_AT).fetch_add(1, Ordering::Relaxed);
         self.groups.mark_unrequested();
         self.kept.restore_modes();
-        let descriptors = self.kept.descriptors(settings.as_fd(), woken.as_fd());
+        let (settings, requesting) = (settings.as_fd(), requesting.as_fd());
+        let descriptors = self.kept.descriptors(settings, woken.as_fd(), requesting);
         let handed = send_handover(&ours, handover_header, &descriptors).and_then(|()| {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, ENGINE);
-            Ok(self.epoll.add(&ours, event)?)
+            self.epoll.add(&ours, event)?;
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, SENDING);
+            Ok(self.epoll.add(&sending, event)?)
         });
         if let Err(error) = handed {
             // It has nothing to work with, if it is still there.
@@ -249,6 +264,7 @@ impl Keeper {
         self.engine = Some(Engine {
             child,
             channel: ours,
+            sending,
             wake,
             allowance: Allowance::new(monotonic_ns()),
             ready_by: Some(now + STALLED),
@@ -348,6 +364,7 @@ impl Keeper {
         }
         let (memory, bytes) = settings.memory().map_err(|error| error.to_string())?;
         self.kept.settings = settings;
+        self.kept.sender.set_limits(&self.kept.settings.config.ping);
         if let Some(engine) = &mut self.engine {
             self.groups.mark_unrequested();
             engine.allowance.settings_sent();
@@ -407,6 +424,47 @@ impl Keeper {
                 EngineMessage::Nonsense => {
                     let _ = self.epoll.delete(&engine.channel);
                     return self.replace_engine("invalid request from the engine");
+                }
+            }
+        }
+    }
+
+    /// Messages with probes per iteration: what an engine may send within some milliseconds.
+    const MAX_SENDING_PER_POLL: usize = 16;
+
+    /// Sends the probes by TCP and UDP that the engine requests, and answers what became of them.
+    fn send_probes(&mut self) {
+        for _ in 0..Self::MAX_SENDING_PER_POLL {
+            let Some(engine) = &self.engine else {
+                return;
+            };
+            match sending::receive::<ProbeRequest>(&engine.sending) {
+                Message::Some(count, requests) => {
+                    let mut answers = [ProbeAnswer::zeroed(); MAX_REQUESTS];
+                    let mut refused = 0;
+                    for (answer, request) in answers.iter_mut().zip(&requests[..count]) {
+                        let (errno, sent_ns) = self.kept.sender.send(request);
+                        refused += u64::from([libc::EINVAL, LIMITED].contains(&errno));
+                        let number = request.number;
+                        *answer = ProbeAnswer {
+                            number,
+                            errno,
+                            sent_ns,
+                        };
+                    }
+                    let counter = self.kept.counter(REFUSED_PROBES_AT);
+                    counter.fetch_add(refused, Ordering::Relaxed);
+                    // An engine that does not read its answers does without.
+                    let _ = sending::send_all(&engine.sending, &answers[..count]);
+                }
+                Message::Nothing => return,
+                Message::Closed => {
+                    let _ = self.epoll.delete(&engine.sending);
+                    return;
+                }
+                Message::Nonsense => {
+                    let _ = self.epoll.delete(&engine.sending);
+                    return self.replace_engine("invalid request for a probe");
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! PURE. Compaction in small steps: probes become minutes, these five minutes, these hours, and the oldest
-//! go when the budget is used up.
+//! PURE. Compaction in small steps: segments of an hour become one, probes become minutes, these five minutes, these
+//! hours, and the oldest go when the budget is used up.
 //!
 //! Age is measured time: that which newer segments of the tier cover, not that by the clock. A clock that is
 //! a year ahead for a minute, or a host that was off for a month, therefore costs no history.
@@ -51,10 +51,11 @@ pub struct Estimate {
 /// A run of compaction.
 pub(super) struct Running {
     /// Segments that are read, by their place in the list. New ones are added behind them.
-    inputs: Range<usize>,
-    files: Vec<Box<dyn ReadAt>>,
-    writer: Writer,
-    step_ns: u64,
+    pub(super) inputs: Range<usize>,
+    pub(super) files: Vec<Box<dyn ReadAt>>,
+    pub(super) writer: Writer,
+    /// Length of a step in nanoseconds; `None` if every probe is kept.
+    step_ns: Option<u64>,
     measured_ns: u64,
     next_series: u32,
 }
@@ -67,8 +68,8 @@ fn measured_ns(segment: &Segment) -> u64 {
 }
 
 impl<D: Directory> Store<D> {
-    /// Does a small part of the work that age and budget ask for: removes a segment, or compacts one series
-    /// of one day. A step reads and writes a few hundred kilobytes at most, so that a caller can do one
+    /// Does a small part of the work that age and budget ask for: removes a segment, merges one series of one hour, or
+    /// compacts one series of one day. A step reads and writes a few hundred kilobytes at most, so that a caller can do one
     /// between other things, and go on with the next later.
     ///
     /// # Errors
@@ -88,6 +89,10 @@ impl<D: Directory> Store<D> {
         if !self.due(Tier::Hour).is_empty() {
             self.remove_oldest()?;
             self.counters.expired_segments += 1;
+            return Ok(Compaction::More);
+        }
+        if let Some(inputs) = self.parts_of_an_hour(now_ns) {
+            self.compaction = Some(self.begin(inputs, Tier::Probes, now_ns)?);
             return Ok(Compaction::More);
         }
         for pair in Tier::HISTORY.windows(2) {
@@ -172,7 +177,7 @@ impl<D: Directory> Store<D> {
             inputs,
             files,
             writer: writer.map_err(self.failure("create", &name))?,
-            step_ns: tier.step_ns().unwrap_or(HOUR_NS),
+            step_ns: tier.step_ns(),
             measured_ns: measured,
             next_series: 0,
         })
@@ -207,8 +212,26 @@ impl<D: Directory> Store<D> {
         let Some(series) = next else {
             return Ok(false);
         };
+        match running.step_ns {
+            Some(step_ns) => self.compact_steps(running, series, step_ns)?,
+            None => self.merge_series(running, series)?,
+        }
+        match series.checked_add(1) {
+            Some(next) => running.next_series = next,
+            None => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Writes the steps of a series.
+    fn compact_steps(
+        &mut self,
+        running: &mut Running,
+        series: u32,
+        step_ns: u64,
+    ) -> Result<(), Error> {
         let mut points = Points {
-            step_ns: running.step_ns,
+            step_ns,
             from_ns: 0,
             to_ns: u64::MAX,
             map: Default::default(),
@@ -233,15 +256,11 @@ impl<D: Directory> Store<D> {
                 start_ns: steps.first().map_or(0, |step| step.start_ns),
                 end_ns: steps.last().map_or(0, |step| step.start_ns),
             };
-            let payload = steps_payload(running.step_ns, steps);
+            let payload = steps_payload(step_ns, steps);
             let written = running.writer.append(&about, &payload);
             written.map_err(self.failure("write", &name))?;
         }
-        match series.checked_add(1) {
-            Some(next) => running.next_series = next,
-            None => return Ok(false),
-        }
-        Ok(true)
+        Ok(())
     }
 
     fn next_series(
@@ -366,6 +385,6 @@ fn steps_payload(step_ns: u64, steps: &[Step]) -> Vec<u8> {
     payload
 }
 
-fn temporary(head: &Head) -> String {
+pub(super) fn temporary(head: &Head) -> String {
     format!("{}{}", super::open::TEMPORARY, head.name())
 }

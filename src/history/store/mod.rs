@@ -6,13 +6,15 @@
 //! | `write` | the running hour: memory, journal, closing |
 //! | `read` | entries and steps of a series over any time |
 //! | `compact` | coarser tiers, the budget, and how long it lasts |
+//! | `merge` | segments of one hour become one |
 //!
 //! Files have numbers: each journal has the next, and a segment those of the journals whose content it has. A
-//! crash between the steps of closing or compaction leaves two files with the same numbers: the coarser,
-//! which is renamed into place only when it is complete and on the disk, replaces the finer. So no probe is
-//! counted twice.
+//! crash between the steps of closing or compaction leaves two files with the same numbers: the coarser, or that
+//! of more journals, which is renamed into place only when it is complete and on the disk, replaces the other. So no
+//! probe is counted twice.
 
 mod compact;
+mod merge;
 mod open;
 mod read;
 mod write;

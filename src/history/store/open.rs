@@ -1,6 +1,7 @@
 //! PURE. Opening a store: reads the footers, replays the journal up to where its records end, and finishes
 //! what a crash left half-done. Nothing is changed before all files are known to be of this version.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -81,9 +82,15 @@ impl<D: Directory> Store<D> {
         mut segments: Vec<(String, Segment)>,
         journals: BTreeMap<u64, (String, Head)>,
     ) -> Result<Vec<(String, Head)>, Error> {
-        // The coarsest first: it was complete before the removal of the finer ones began.
-        segments
-            .sort_by_key(|(_, segment)| (std::cmp::Reverse(segment.head.tier), segment.head.first));
+        // The coarsest and longest first: it was complete before the removal of the others began.
+        segments.sort_by_key(|(_, segment)| {
+            let head = segment.head;
+            (
+                Reverse(head.tier),
+                Reverse(head.last - head.first),
+                head.first,
+            )
+        });
         let mut kept: Vec<Segment> = Vec::new();
         let numbers: Vec<(Tier, u64, u64)> = segments
             .iter()
@@ -99,10 +106,10 @@ impl<D: Directory> Store<D> {
                 self.remove(&name)?;
                 continue;
             }
-            let has_finer = numbers
-                .iter()
-                .any(|(tier, first, last)| *tier < head.tier && overlaps(*first, *last))
-                || journals.keys().any(|number| overlaps(*number, *number));
+            let has_finer = numbers.iter().any(|(tier, first, last)| {
+                let is_part = *tier == head.tier && last - first < head.last - head.first;
+                (*tier < head.tier || is_part) && overlaps(*first, *last)
+            }) || journals.keys().any(|number| overlaps(*number, *number));
             if has_finer && !segment.is_indexed() {
                 // Damaged, while what it was made from is still there.
                 self.set_aside(&name)?;

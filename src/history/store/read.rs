@@ -24,9 +24,9 @@ pub struct Point {
 pub(super) struct Content<'a> {
     /// Sums by the hour, so that long times can be read without the rest; none if the rest is hours.
     sums: Vec<Step>,
-    kind: Kind,
+    pub(super) kind: Kind,
     /// A chunk or steps.
-    fine: &'a [u8],
+    pub(super) fine: &'a [u8],
 }
 
 impl<D: Directory> Store<D> {

@@ -467,6 +467,120 @@ fn compaction_that_is_cut_off_anywhere_begins_again() {
     }
 }
 
+/// Two hours and a half of three series, of which a segment has some minutes.
+fn in_parts(memory: &Memory) -> Store<Memory> {
+    let options = Options {
+        journal_bytes: 4096,
+        ..options()
+    };
+    let mut store = Store::open(memory.clone(), options).unwrap();
+    run(&mut store, 3, 0..9000);
+    store
+}
+
+fn all(store: &mut Store<Memory>) -> [Vec<u64>; 3] {
+    [0, 1, 2].map(|series| seconds(store, series))
+}
+
+#[test]
+fn segments_of_an_hour_become_one() {
+    let memory = Memory::default();
+    let mut store = in_parts(&memory);
+    let now = START + 9000 * SECOND;
+    let expected = [0, 1, 2].map(|_| expected(0..9000));
+    let (parts, bytes) = store.tier_size(Tier::Probes);
+    assert!(parts > 10, "{parts}");
+    let entries = |store: &mut Store<Memory>| {
+        let mut all = Vec::new();
+        let read = store.entries(1, 0, u64::MAX, |coded| {
+            all.push(coded.entry());
+            true
+        });
+        read.unwrap();
+        all
+    };
+    let before = entries(&mut store);
+    let mut steps = 0;
+    while store.compact(now).unwrap() == Compaction::More {
+        steps += 1;
+        assert_eq!(all(&mut store), expected);
+        assert_eq!(all(&mut open(&memory)), expected);
+    }
+    assert!(steps >= 6, "{steps}");
+    // The hours that have ended, and the parts of the one that runs.
+    let ended =
+        (store.segments.iter()).filter(|segment| segment.summary.end_ns < START + 7200 * SECOND);
+    assert_eq!(ended.count(), 2);
+    let (after, merged_bytes) = store.tier_size(Tier::Probes);
+    assert!(
+        after < parts && merged_bytes < bytes * 3 / 4,
+        "{bytes}, {merged_bytes}"
+    );
+    for (before, after) in before.iter().zip(entries(&mut store)) {
+        let (Entry::Probe(before), Entry::Probe(after)) = (before, after) else {
+            panic!()
+        };
+        assert!(before.sent_ns.abs_diff(after.sent_ns) <= SECOND / 1000);
+        assert_eq!(
+            (before.fate, before.wire_ns, before.total_ns),
+            (after.fate, after.wire_ns, after.total_ns)
+        );
+    }
+    assert_eq!(*store.counters(), Counters::default());
+    assert_eq!(store.compact(now).unwrap(), Compaction::Done);
+    // Another interval, or a clock that was set back, does not become one chunk with the rest.
+    store.push(1, 2 * SECOND, &probe(1, 9001));
+    store.push(1, 2 * SECOND, &probe(1, 8000));
+    store.close(now).unwrap();
+    while store.compact(START + 20_000 * SECOND).unwrap() == Compaction::More {}
+    assert_eq!(seconds(&mut store, 1).len(), 9002);
+}
+
+#[test]
+fn merging_that_is_cut_off_anywhere_begins_again() {
+    let memory = Memory::default();
+    drop(in_parts(&memory));
+    let now = START + 9000 * SECOND;
+    let expected = [0, 1, 2].map(|_| expected(0..9000));
+    for power in 0..80 {
+        let cut = memory.copy();
+        let mut store = open(&cut);
+        cut.0.borrow_mut().power = Some(power);
+        while store
+            .compact(now)
+            .is_ok_and(|step| step == Compaction::More)
+        {}
+        for part in [0, 50, 100] {
+            let mut after = open(&cut.after_power_cut(part));
+            assert_eq!(all(&mut after), expected, "{power}");
+            while after.compact(now).unwrap() == Compaction::More {}
+            assert_eq!(all(&mut after), expected, "{power}");
+        }
+    }
+}
+
+#[test]
+fn damage_costs_a_merge_the_damaged_record_only() {
+    let memory = Memory::default();
+    let store = in_parts(&memory);
+    let first = store.segments[0].clone();
+    let lost = {
+        let file = memory.open(&first.head.name()).unwrap();
+        let places = first.clone().find(&*file, 1, 0, u64::MAX).unwrap().unwrap();
+        let place = places[0];
+        let mut files = memory.0.borrow_mut();
+        let file = files.files.get_mut(&first.head.name()).unwrap();
+        file.bytes[place.offset as usize + 80] ^= 0x10;
+        place.count as usize
+    };
+    drop(store);
+    let mut store = open(&memory);
+    while store.compact(START + 9000 * SECOND).unwrap() == Compaction::More {}
+    let found = all(&mut store).map(|seconds| seconds.len());
+    assert_eq!(found, [9000, 9000 - lost, 9000]);
+    assert_eq!(store.counters().damaged, 1);
+}
+
 #[test]
 fn the_budget_wins_and_the_oldest_go_first() {
     let memory = Memory::default();

@@ -234,7 +234,7 @@ impl<D: Directory> Store<D> {
         let segment = self.write_segment(head, measured_ns, |store, writer| {
             for (series, chunks) in &store.open {
                 for chunk in chunks.iter().filter(|chunk| !is_next(chunk)) {
-                    let (about, payload) = store.record(*series, chunk);
+                    let (about, payload) = record(*series, store.options.boot_id, chunk);
                     writer.append(&about, &payload)?;
                 }
             }
@@ -293,33 +293,6 @@ impl<D: Directory> Store<D> {
         }
     }
 
-    /// A record of a chunk: the step that sums it up, and the chunk, which lies in one hour.
-    fn record(&self, series: u32, chunk: &Builder) -> (About, Vec<u8>) {
-        let mut payload = Vec::new();
-        let hour = hour(chunk.start_ns());
-        let summary = if hour > 0 {
-            let mut step = Step {
-                start_ns: hour * HOUR_NS,
-                ..Step::default()
-            };
-            chunk.read().for_each(|coded| step.add(&coded));
-            histogram::pack(HOUR_NS, &[step])
-        } else {
-            Vec::new()
-        };
-        put_block(&mut payload, &summary);
-        payload.extend_from_slice(&chunk::pack(chunk));
-        let about = About {
-            kind: Kind::Probes,
-            series,
-            count: chunk.count(),
-            boot_id: self.options.boot_id,
-            start_ns: chunk.start_ns(),
-            end_ns: chunk.end_ns(),
-        };
-        (about, payload)
-    }
-
     fn declare_refused(&mut self) {
         for (series, refused) in std::mem::take(&mut self.refused) {
             let gap = Entry::Gap(Gap {
@@ -333,6 +306,34 @@ impl<D: Directory> Store<D> {
 }
 
 /// Number of the hour since 1970.
-fn hour(time_ns: u64) -> u64 {
+/// A record of a chunk: the step that sums it up, and the chunk, which lies in one hour.
+pub(super) fn record(series: u32, boot_id: [u8; 16], chunk: &Builder) -> (About, Vec<u8>) {
+    let mut payload = Vec::new();
+    let hour = hour(chunk.start_ns());
+    let summary = if hour > 0 {
+        let mut step = Step {
+            start_ns: hour * HOUR_NS,
+            ..Step::default()
+        };
+        chunk.read().for_each(|coded| step.add(&coded));
+        histogram::pack(HOUR_NS, &[step])
+    } else {
+        Vec::new()
+    };
+    put_block(&mut payload, &summary);
+    payload.extend_from_slice(&chunk::pack(chunk));
+    let about = About {
+        kind: Kind::Probes,
+        series,
+        count: chunk.count(),
+        boot_id,
+        start_ns: chunk.start_ns(),
+        end_ns: chunk.end_ns(),
+    };
+    (about, payload)
+}
+
+/// Number of the hour since 1970.
+pub(super) fn hour(time_ns: u64) -> u64 {
     time_ns / HOUR_NS
 }

@@ -28,7 +28,13 @@ pub struct Ping {
     /// Wait INTERVAL seconds between probes to one target.
     #[arg(short = 'i', long, value_name = "INTERVAL", value_parser = time_in(0..=HOUR_NS, "at most one hour"))]
     pub interval: Option<u64>,
-    /// Send SIZE bytes of payload.
+    /// Ask for a TCP connection to this port instead of echo requests; it is never completed.
+    #[arg(long, value_name = "PORT", value_parser = number::<u16>(1..=65_535), conflicts_with_all = ["udp", "size", "pmtu", "pattern", "broadcast", "evidence"])]
+    pub tcp: Option<u16>,
+    /// Send UDP datagrams to this port instead of echo requests.
+    #[arg(long, value_name = "PORT", value_parser = number::<u16>(1..=65_535), conflicts_with_all = ["pmtu", "pattern", "broadcast", "flood", "evidence"])]
+    pub udp: Option<u16>,
+    /// Send SIZE bytes of payload; with --udp 14 to 8952.
     #[arg(short = 's', long, value_name = "SIZE", default_value_t = 56, value_parser = number::<u32>(0..=65_527))]
     pub size: u32,
     /// Set the TTL or hop limit.

@@ -16,6 +16,15 @@ pub struct Trace {
     /// Use IPv6 only.
     #[arg(short = '6')]
     pub ipv6: bool,
+    /// Send UDP datagrams to PORT, or, without one, to 33434 and the ports above. This is the default.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "0", value_parser = number::<u16>(0..=65_535), conflicts_with_all = ["icmp", "tcp"])]
+    pub udp: Option<u16>,
+    /// Send TCP segments that ask for a connection to PORT. It is never opened.
+    #[arg(long, value_name = "PORT", value_parser = number::<u16>(1..=65_535), conflicts_with = "icmp")]
+    pub tcp: Option<u16>,
+    /// Send echo requests, as ping does.
+    #[arg(long)]
+    pub icmp: bool,
     /// Start with a TTL of FIRST.
     #[arg(short = 'f', long, value_name = "FIRST", default_value_t = 1, value_parser = number::<u8>(1..=255))]
     pub first: u8,

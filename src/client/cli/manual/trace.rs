@@ -7,9 +7,11 @@ pub(super) const PAGES: &[Page] = &[Page {
     command: "trace",
     description: "Shows the path to a host: the routers on it with their round trips, all equal ways, and where packets \
                   are lost, refused or changed. Needs no privilege; [ping] in netsonde.toml(5) has the limits.\n\n\
-                  Probes are echo requests. Those of one flow differ in nothing that a router may use to choose among \
-                  equal ways: addresses, identifier and ICMP checksum are the same. Routers that hash addresses only, as \
-                  Linux does for ICMP, send all of them the same way.\n\n\
+                  Probes are UDP datagrams to ports from 33434 on, or to one port; TCP segments that ask for a connection; \
+                  or echo requests. Those of one flow differ in nothing that a router may use to choose among equal ways: \
+                  addresses and ports are the same, and of echo requests identifier and ICMP checksum. Routers that hash \
+                  addresses only for ICMP, as Linux does, send all echo requests the same way. A target that drops UDP \
+                  may answer --tcp or --icmp.\n\n\
                   All TTLs of one flow are sent in a window, and further flows until a further way, as likely as those \
                   that are known, would have shown with a probability of 95 %. This takes 6 probes at a hop with one \
                   address, 11 with two, 16 with three, 21 with four and 44 with eight. An address is behind another one \
@@ -109,6 +111,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "target",
                 "address",
                 "transport",
+                "port?",
                 "is_interrupted",
                 "is_reached",
                 "probes",
@@ -118,7 +121,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "links",
                 "remarks",
             ],
-            text: "The trace: the target as it was given and its address, the kind of the probes (`icmp'), whether a \
+            text: "The trace: the target as it was given and its address, the protocol of the probes (`echo', `udp' or `tcp') and their destination port if all have the same, whether a \
                    signal ended it, whether the target answered, number of probes, time until the last answer, \
                    probability with which all equal ways of an explored hop are found.",
         },
@@ -217,6 +220,10 @@ pub(super) const PAGES: &[Page] = &[Page {
         example(
             "The same, quickly: without names, and without the test at two rates.",
             "netsonde trace -n --fast 192.0.2.7",
+        ),
+        example(
+            "See what a web server's clients see on their way.",
+            "netsonde trace --tcp 443 192.0.2.7",
         ),
         example(
             "Follow one flow, three probes to each hop, as traceroute does.",

@@ -28,6 +28,7 @@ use crate::varlink::client::Connection;
 use netsonde_core::address::{
     looks_like_ipv4, looks_like_ipv6, parse_address, parse_prefix, parse_short_ipv4,
 };
+use netsonde_core::probe::transport::{LEAST_PAYLOAD, MOST_PAYLOAD, UDP_FLOWS};
 use netsonde_core::protocol::ping::{
     Options, PingCall, PingReply, Summary, TargetsCall, TargetsReply, Total,
 };
@@ -40,6 +41,8 @@ const LINES: usize = 16;
 const ALL_TARGETS: &str = "";
 /// Default number of probes to a group or broadcast address.
 const GROUP_COUNT: u32 = 3;
+/// Interval of the service, in nanoseconds, where none is given.
+const INTERVAL_NS: u64 = 1_000_000_000;
 
 /// A target of the command line.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +76,7 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
         .collect();
     let is_group = wanted.iter().all(|one| one.is_group);
     let mut options = options(global, args, &wanted, is_sweep, is_group)?;
+    check_transport(args, &wanted)?;
     let checks_size = !is_sweep && !is_group;
     let checks_size = checks_size && SizeChecks::apply(args, wanted[0].is_ipv4);
     if checks_size {
@@ -298,6 +302,42 @@ fn add_remarks(context: &RunContext<'_, '_>, summary: &mut Summary) {
     summary.remarks = (!all.is_empty()).then_some(all);
 }
 
+/// Refuses what does not go with probes by TCP and UDP.
+fn check_transport(args: &Ping, wanted: &[Wanted]) -> Result<(), Failure> {
+    let option = match (args.tcp, args.udp) {
+        (Some(_), _) => "--tcp",
+        (_, Some(_)) => "--udp",
+        _ => return Ok(()),
+    };
+    if let Some(group) = wanted.iter().find(|one| one.is_group) {
+        return Err(Failure::Other(format!(
+            "{}: {option} probes single hosts, not groups or broadcast addresses",
+            group.target
+        )));
+    }
+    if args.udp.is_none() {
+        return Ok(());
+    }
+    let sizes = LEAST_PAYLOAD as u32..=MOST_PAYLOAD as u32;
+    if !sizes.contains(&args.size) {
+        return Err(Failure::Other(format!(
+            "--udp: -s {}: expected {} to {}",
+            args.size,
+            sizes.start(),
+            sizes.end()
+        )));
+    }
+    let most_ns = args.interval.unwrap_or(INTERVAL_NS) * UDP_FLOWS as u64;
+    if args.timeout > most_ns {
+        return Err(Failure::Other(format!(
+            "--udp: at most {UDP_FLOWS} probes of a target may wait for a reply; with this interval (-i) use -W {} \
+             or less",
+            most_ns as f64 / 1e9
+        )));
+    }
+    Ok(())
+}
+
 fn options(
     global: &Global,
     args: &Ping,
@@ -332,7 +372,13 @@ fn options(
         interval_ns: args.interval,
         timeout_ns: Some(args.timeout),
         deadline_ns: args.deadline,
-        size: Some(args.size),
+        transport: match (args.tcp, args.udp) {
+            (Some(_), _) => Some("tcp".into()),
+            (_, Some(_)) => Some("udp".into()),
+            _ => None,
+        },
+        port: args.tcp.or(args.udp),
+        size: args.tcp.is_none().then_some(args.size),
         pattern: args.pattern.clone(),
         ttl: args.ttl,
         tos: args.tos,

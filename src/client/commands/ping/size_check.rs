@@ -51,7 +51,8 @@ impl SizeChecks {
     /// Returns whether the probes of this command are large, and must not be fragmented on the way.
     pub fn apply(args: &Ping, is_ipv4: bool) -> bool {
         let may_fragment = is_ipv4 && args.pmtu == Some(Pmtu::Dont);
-        args.size >= MIN_LARGE && !may_fragment && !args.flood
+        let is_echo = args.tcp.is_none() && args.udp.is_none();
+        is_echo && args.size >= MIN_LARGE && !may_fragment && !args.flood
     }
 
     /// Creates an empty table for probes of `size` bytes.

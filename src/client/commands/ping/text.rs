@@ -92,6 +92,10 @@ impl<'a> Output<'a> {
         }
         for one in wanted {
             let name = one.name.as_deref().unwrap_or(&one.target);
+            if let Some(transport) = self.transport() {
+                writeln!(self.out, "PING {name} ({}) by {transport}.", one.target)?;
+                continue;
+            }
             let header = if one.is_ipv4 { 28 } else { 48 };
             writeln!(
                 self.out,
@@ -102,6 +106,18 @@ impl<'a> Output<'a> {
             )?;
         }
         self.flush()
+    }
+
+    /// Returns protocol and port, unless echo requests are sent.
+    fn transport(&self) -> Option<String> {
+        match (self.args.tcp, self.args.udp) {
+            (Some(port), _) => Some(format!("TCP to port {port}")),
+            (_, Some(port)) => Some(format!(
+                "UDP to port {port}, {} bytes of data",
+                self.args.size
+            )),
+            _ => None,
+        }
     }
 
     /// Flushes the output.
@@ -167,7 +183,15 @@ impl<'a> Output<'a> {
     }
 
     fn line(&self, probe: &Probe) -> String {
-        let bytes = self.args.size + 8;
+        let seq = match self.args.tcp.or(self.args.udp) {
+            Some(_) => "seq",
+            None => "icmp_seq",
+        };
+        let what = match (self.args.tcp, self.args.udp) {
+            (Some(port), _) => format!("SYN-ACK from port {port} of"),
+            (_, Some(port)) => format!("datagram from port {port} of"),
+            _ => format!("{} bytes from", self.args.size + 8),
+        };
         let mut line = match (probe.fate.as_str(), &probe.from) {
             ("replied" | "late" | "corrupted", Some(from)) => {
                 let ttl = probe
@@ -178,24 +202,25 @@ impl<'a> Output<'a> {
                     Some(name) if *from == probe.target => format!("{name} ({from})"),
                     _ => from.clone(),
                 };
-                format!("{bytes} bytes from {shown}: icmp_seq={}{ttl}", probe.seq)
+                format!("{what} {shown}: {seq}={}{ttl}", probe.seq)
             }
             ("refused", Some(from)) => {
-                let meaning = probe.error.as_ref().map_or("", |error| &error.meaning);
+                let meaning = match (&probe.error, probe.reset) {
+                    (Some(error), _) => &error.meaning,
+                    (None, Some(true)) => "connection refused (RST)",
+                    (None, _) => "",
+                };
                 let whom = if self.is_single {
                     String::new()
                 } else {
                     format!(" ({})", self.named(&probe.target))
                 };
-                format!(
-                    "From {from}: icmp_seq={}{whom} refused: {meaning}",
-                    probe.seq
-                )
+                format!("From {from}: {seq}={}{whom} refused: {meaning}", probe.seq)
             }
             (fate, _) => {
                 let last_seen = probe.last_seen.as_deref().unwrap_or("no further evidence");
                 format!(
-                    "{}: icmp_seq={} {fate}: {last_seen}",
+                    "{}: {seq}={} {fate}: {last_seen}",
                     self.named(&probe.target),
                     probe.seq
                 )

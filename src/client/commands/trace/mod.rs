@@ -26,6 +26,7 @@ use crate::client::output::{json, progress};
 use crate::client::screen;
 use crate::linux::monotonic_ns;
 use crate::linux::names::name_of;
+use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
 use netsonde_core::trace::{Report, Settings, Trace};
@@ -34,6 +35,9 @@ use netsonde_core::trace::{Report, Settings, Trace};
 const NAMES_WAIT: Duration = Duration::from_millis(500);
 /// Maximum number of names that are looked up at once: a thread each.
 const MAX_LOOKUPS: usize = 64;
+
+/// Maximum number of flows: more than a trace sends probes.
+const MAX_FLOWS: u16 = 4096;
 
 /// A trace as a document.
 #[derive(Serialize)]
@@ -44,6 +48,9 @@ struct Document<'a> {
     address: String,
     /// What the probes are.
     transport: &'static str,
+    /// Destination port, unless each flow has its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
     /// Whether a signal ended it.
     is_interrupted: bool,
     #[serde(flatten)]
@@ -99,13 +106,15 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         let document = Document {
             target: &args.target,
             address: wanted.target.clone(),
-            transport: "icmp",
+            transport: transport(args).name(),
+            port: transport(args).port().filter(|port| *port != 0),
             is_interrupted: !is_whole,
             report: &report,
         };
         json(&mut out, &document)?;
     } else {
-        let text = text::render(&wanted.target, &report, !args.numeric, global.style());
+        let over = (&wanted.target[..], transport(args));
+        let text = text::render(over, &report, !args.numeric, global.style());
         write!(out, "{text}")?;
     }
     let has_left = report.hops.iter().any(|hop| hop.counted.sent > 0);
@@ -116,6 +125,17 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     })
 }
 
+/// Protocol of the probes; port 0 of UDP stands for a port for each flow.
+fn transport(args: &Args) -> Transport {
+    match (args.icmp, args.tcp, args.udp) {
+        (true, ..) => Transport::Echo,
+        (_, Some(port), _) => Transport::Tcp { port },
+        (.., port) => Transport::Udp {
+            port: port.unwrap_or(0),
+        },
+    }
+}
+
 fn settings(args: &Args, target: IpAddr) -> Settings {
     Settings {
         target,
@@ -123,6 +143,10 @@ fn settings(args: &Args, target: IpAddr) -> Settings {
         last: args.max,
         queries: args.queries,
         flows: args.flows,
+        most_flows: match transport(args) {
+            Transport::Udp { port: 0 } | Transport::Echo => MAX_FLOWS,
+            other => other.flows() as u16,
+        },
         tos: args.tos.unwrap_or(0),
         timeout_ns: args.timeout,
         tests_rates: !args.fast,
@@ -134,6 +158,8 @@ fn options(args: &Args) -> Options {
     Options {
         timeout_ns: Some(args.timeout),
         tos: args.tos,
+        transport: Some(transport(args).name().into()),
+        port: transport(args).port().filter(|port| *port != 0),
         interface: args.by.clone().filter(|by| !is_address(&by)),
         source: args.by.clone().filter(|by| is_address(&by)),
         ..Options::default()

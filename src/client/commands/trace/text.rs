@@ -5,11 +5,17 @@ use std::net::IpAddr;
 use crate::client::render::style::{Style, ms, safe};
 use crate::client::render::table::{Column, table};
 use crate::client::render::wrap::fit;
+use netsonde_core::probe::Transport;
 use netsonde_core::text::counted;
 use netsonde_core::trace::{Hop, Node, Report, Times, Verdict};
 
 /// Renders a trace.
-pub(super) fn render(target: &str, report: &Report, has_names: bool, style: Style) -> String {
+pub(super) fn render(
+    over: (&str, Transport),
+    report: &Report,
+    has_names: bool,
+    style: Style,
+) -> String {
     let has_ways = report.hops.iter().any(|hop| hop.nodes.len() > 1);
     let mut columns = vec![Column::number("HOP"), Column::text("ADDRESS")];
     if has_names {
@@ -55,7 +61,7 @@ pub(super) fn render(target: &str, report: &Report, has_names: bool, style: Styl
     for remark in &report.remarks {
         text.push_str(&fit(&format!("{}\n", safe(&remark.text)), style));
     }
-    text.push_str(&fit(&summary(target, report), style));
+    text.push_str(&fit(&summary(over, report), style));
     text
 }
 
@@ -105,7 +111,7 @@ fn state(hop: &Hop) -> String {
     }
 }
 
-fn summary(target: &str, report: &Report) -> String {
+fn summary((target, transport): (&str, Transport), report: &Report) -> String {
     let ways = report.hops.iter().map(|hop| hop.nodes.len()).max();
     let ways = match ways {
         Some(0 | 1) | None => String::new(),
@@ -117,6 +123,12 @@ fn summary(target: &str, report: &Report) -> String {
             counted(report.hops.len(), "hop")
         ),
         false => format!("{target} not reached{ways}"),
+    };
+    let over = match transport {
+        Transport::Echo => "ICMP".to_owned(),
+        Transport::Udp { port: 0 } => "UDP".to_owned(),
+        Transport::Udp { port } => format!("UDP port {port}"),
+        Transport::Tcp { port } => format!("TCP port {port}"),
     };
     let seconds = report.duration_ns as f64 / 1e9;
     let explored = match report
@@ -131,7 +143,7 @@ fn summary(target: &str, report: &Report) -> String {
         false => String::new(),
     };
     format!(
-        "{reached}; {} in {seconds:.2} s{explored}\n",
+        "{reached} over {over}; {} in {seconds:.2} s{explored}\n",
         counted(report.probes, "probe")
     )
 }

@@ -6,6 +6,7 @@ use super::{
     Settings, Target, TargetStats,
 };
 use crate::probe::statistics::{Precision, Windows};
+use crate::probe::transport::Transport;
 use std::net::IpAddr;
 
 /// Bytes of a run without targets and probes: its options, its maps when empty, and up to 256 losses.
@@ -38,6 +39,12 @@ impl Settings {
         } else {
             Precision::Coarse
         }
+    }
+
+    /// Returns whether the run keeps distributions of round trips. Packed fates without an end go to a reader that has every
+    /// probe, and a histogram is 5 KB a target: with thousands of targets each access misses the caches.
+    pub(super) fn keeps_distributions(&self) -> bool {
+        !self.packed || self.count.is_some() || self.deadline_ns.is_some()
     }
 
     /// Returns the number of probes per second of a run with so many targets.
@@ -107,7 +114,10 @@ impl Settings {
                 .map_or(u64::MAX, |all| all / count.max(1)),
             (None, None) => u64::MAX,
         };
-        let histograms = 2 * Settings::precision(targets.len()).bytes(values);
+        let histograms = match self.keeps_distributions() {
+            true => 2 * Settings::precision(targets.len()).bytes(values),
+            false => 0,
+        };
         // With a node of the map of other sources.
         let mut extended = size_of::<ExtendedStats>() as u64 + 256;
         if targets.len() <= MAX_TARGETS_WITH_WINDOWS {
@@ -118,6 +128,10 @@ impl Settings {
             // Answered, stuck, and by cookie: of these twice as many.
             + 2 * grown(kept) * size_of::<u64>() as u64
             + map(2 * kept, 2 * size_of::<u64>() as u64);
+        let segments = match self.transport {
+            Transport::Echo => 0,
+            _ => map(2 * kept + 64, 2 * size_of::<u64>() as u64) + 64 * 1024,
+        };
         // Nodes of the map are half full at worst.
         let responder =
             2 * size_of::<(IpAddr, Responder)>() as u64 + Precision::Coarse.bytes(values);
@@ -133,6 +147,7 @@ impl Settings {
         };
         RUN + packed
             + listed
+            + segments
             + by_key
             + count * (of_target + histograms + extended)
             + probes
@@ -184,9 +199,9 @@ mod tests {
     fn monitors_fit_the_memory_of_a_user() {
         let mut settings = settings(None);
         (settings.packed, settings.spread) = (true, true);
-        // 10,000 targets for ever: half of what one user may take by default.
+        // 10,000 targets for ever: a quarter of what one user may take by default.
         let cost = settings.cost(&targets(10_000), 262_144) >> 20;
-        assert!(cost < 96, "{cost} MiB");
+        assert!(cost < 48, "{cost} MiB");
     }
 
     #[test]

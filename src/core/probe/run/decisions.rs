@@ -9,6 +9,7 @@ use crate::probe::fate::{self, Fate, HostContext, ProbeEvidence, Verdict};
 use crate::probe::fragments::{FragmentTracker, FragmentedReply};
 use crate::probe::identity::{self, HEADER};
 use crate::probe::sight::Echo;
+use crate::probe::transport::Transport;
 
 impl Way {
     fn of(around: &HostContext) -> Way {
@@ -103,7 +104,11 @@ impl Run {
         ProbeEvidence {
             answered_by: probe.from.filter(|from| *from != target),
             is_fragmented: probe.is_fragmented,
-            fragments: self.fragments(serial, probe, fragments, at),
+            is_tcp: matches!(self.settings.transport, Transport::Tcp { .. }),
+            fragments: match self.settings.transport {
+                Transport::Echo => self.fragments(serial, probe, fragments, at),
+                _ => None,
+            },
             stamped: self.settings.stamped,
             scheduled: probe.scheduled_ns != 0,
             handed: probe.tx_software_ns != 0,
@@ -218,6 +223,7 @@ impl Run {
             wake_ns: None,
             error: None,
             extensions: None,
+            is_reset: false,
             errno: None,
             last_seen: None,
             is_fragmented: probe.is_some_and(|probe| probe.is_fragmented),
@@ -274,7 +280,7 @@ impl Run {
     pub(super) fn decide(&mut self, serial: u64, event: Event) {
         self.confirm_send(serial);
         let width = self.targets.len();
-        let precision = Settings::precision(width);
+        let precision = (self.settings.keeps_distributions()).then(|| Settings::precision(width));
         let started_ns = self.started_ns;
         let Some(probe) = self.probe(serial) else {
             return;
@@ -291,12 +297,17 @@ impl Run {
         stats.collect(&event, &target);
         if event.fate == Fate::Replied {
             if let Some(rtt) = event.rtt_ns {
-                stats.rtt.add(rtt, precision);
                 stats.jitter.add(rtt);
                 stats.ewma.add(rtt);
             }
-            if let Some(wire) = event.wire_rtt_ns {
-                stats.wire.add(wire, precision);
+            if let Some(precision) = precision {
+                let durations = [&mut stats.rtt, &mut stats.wire];
+                for (durations, ns) in durations.into_iter().zip([event.rtt_ns, event.wire_rtt_ns])
+                {
+                    if let Some(ns) = ns {
+                        durations.add(ns, precision);
+                    }
+                }
             }
             if event.sequence < stats.highest {
                 stats.reordered += 1;

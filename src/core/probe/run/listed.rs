@@ -31,6 +31,8 @@ pub struct Probes {
     pub list: Vec<ListedProbe>,
     /// Whether more may follow: the run does not end by itself.
     pub is_open: bool,
+    /// Whether flows have destination ports of their own, beyond the source ports: of UDP, from the transport's port on.
+    pub has_port_per_flow: bool,
 }
 
 impl Run {
@@ -97,7 +99,8 @@ impl Run {
             .echo()
             .is_some_and(|echo| echo.token().len() >= crate::probe::identity::TOKEN);
         let checksum = received.quoted.headers.checksum;
-        if !has_cookie && is_v4 && special.is_none_or(|(_, sent)| sent != checksum) {
+        let is_echo = received.quoted.echo().is_some();
+        if is_echo && !has_cookie && is_v4 && special.is_none_or(|(_, sent)| sent != checksum) {
             self.forged += 1;
             return;
         }
@@ -110,8 +113,8 @@ impl Run {
             State::Decided(before) if before.may_change() => Some(before),
             _ => return,
         };
-        // As for other runs, what this host says of its neighbors is judged when the time is up.
-        if received.is_local {
+        // As for other runs, what this host says of its neighbors is judged when the time is up. It may be the target.
+        if received.is_local && received.from != received.quoted.to {
             return;
         }
         let is_new = probe.state != State::Answered;

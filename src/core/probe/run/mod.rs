@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `schedule` | when probes are due, and when sending pauses |
 //! | `replies` | stamps, sightings, replies and errors, matched to probes |
+//! | `segments` | probes by TCP and UDP |
 //! | `cookies` | probes by cookie, for replies from other addresses |
 //! | `cost` | memory that a run may take |
 //! | `decisions` | fates, events |
@@ -24,6 +25,7 @@ mod packed;
 mod remarks;
 mod replies;
 mod schedule;
+mod segments;
 mod stats;
 
 use std::collections::{HashMap, VecDeque};
@@ -34,10 +36,12 @@ use super::fate::Fate;
 use super::identity::{Identity, TOKEN};
 use super::neighbors::ResolutionTracker;
 use super::sight::{Echo, Quoted};
+use super::transport::Transport;
 use crate::wire::extensions::Extensions;
 
 pub use listed::{ListedProbe, MAX_LISTED, Probes};
 pub use remarks::{OtherSources, Refusals, Remark};
+pub use segments::{HeardDatagram, SeenSegment};
 pub use stats::{ExtendedStats, Loss, Responder, TargetStats, UNRESPONSIVE_AFTER};
 
 /// Delay between a probe's time limit and its decision: the rings hand a packet over within 20 ms,
@@ -96,7 +100,9 @@ pub struct Settings {
     pub timeout_ns: u64,
     /// Time after the start from which no more probes are sent, in nanoseconds.
     pub deadline_ns: Option<u64>,
-    /// Payload size in bytes, after the echo header.
+    /// Protocol of the probes.
+    pub transport: Transport,
+    /// Payload size in bytes, after the echo or UDP header; 0 for TCP.
     pub size: usize,
     /// Pattern that fills the payload; empty for the filler of ping.
     pub pattern: Vec<u8>,
@@ -127,6 +133,7 @@ impl Settings {
             interval_ns: 1_000_000_000,
             timeout_ns: 1_000_000_000,
             deadline_ns: None,
+            transport: Transport::Echo,
             size: 56,
             pattern: vec![],
             flood: false,
@@ -166,10 +173,12 @@ enum State {
 #[derive(Clone, Debug)]
 struct Probe {
     state: State,
-    /// Time right before the send call; an estimate within a batch.
+    /// Time right before it was sent; within a batch an estimate, which the wire makes better.
     sent_ns: u64,
     /// Time right before the send call of the batch: `sent_ns` is not earlier.
     batch_ns: u64,
+    /// Duration of that call, in nanoseconds.
+    call_ns: u32,
     scheduled_ns: u64,
     tx_software_ns: u64,
     request_wire_ns: u64,
@@ -187,6 +196,10 @@ struct Probe {
     is_withheld: bool,
     /// Nothing has shown yet that it left or never will.
     is_unconfirmed: bool,
+    /// Whether the reply on the wire is a RST.
+    is_reset: bool,
+    /// Identification of its IPv4 packet, of a segment or datagram that was seen leaving.
+    ip_id: Option<u16>,
     from: Option<IpAddr>,
     /// Error that answered a listed probe, until it is reported.
     refusal: Option<Box<(Quoted, Extensions)>>,
@@ -283,6 +296,8 @@ pub struct Event {
     pub error: Option<(IpAddr, Quoted)>,
     /// Extensions of the error, of a listed probe.
     pub extensions: Option<Box<Extensions>>,
+    /// Whether a RST refused the connection.
+    pub is_reset: bool,
     /// Error number of the send call.
     pub errno: Option<i32>,
     /// Description of the last sighting.
@@ -319,6 +334,8 @@ pub struct Outgoing {
     pub token: [u8; TOKEN],
     /// Hop limit and ICMP checksum of a listed probe.
     pub special: Option<(u8, u16)>,
+    /// Number of its flow, of probes by TCP and UDP.
+    pub flow: usize,
 }
 
 /// An ICMP error that was received.
@@ -345,6 +362,8 @@ pub struct Run {
     pub number: u64,
     /// Identifier of its echo requests.
     pub id: u16,
+    /// Flow before that of the first probe, of probes by TCP and UDP.
+    pub first_flow: usize,
     /// Options of the run.
     pub settings: Settings,
     /// Targets, without duplicates.
@@ -352,6 +371,7 @@ pub struct Run {
     /// Statistics, one entry per target.
     pub stats: Vec<TargetStats>,
     cookies: cookies::CookieIndex,
+    segments: segments::SegmentIndex,
     target_by_key: HashMap<(u128, u32), u32, foldhash::quality::RandomState>,
     probes: VecDeque<Probe>,
     /// Serial of the first probe in `probes`.
@@ -422,6 +442,7 @@ impl Run {
         Run {
             number,
             id,
+            first_flow: 0,
             event_room: settings.event_room(targets.len() as u64),
             packed: settings.packed.then(|| {
                 let room = settings.packed_room(targets.len() as u64);
@@ -431,6 +452,7 @@ impl Run {
             stats: vec![TargetStats::default(); targets.len()],
             targets,
             cookies: Default::default(),
+            segments: Default::default(),
             target_by_key,
             probes: VecDeque::new(),
             base: 0,
@@ -473,6 +495,11 @@ impl Run {
             (serial % self.target_count()) as usize,
             (serial / self.target_count()) as u32 + 1,
         )
+    }
+
+    /// Returns the target of a probe.
+    pub fn target_of(&self, serial: u64) -> Target {
+        self.targets[self.target_and_sequence(serial).0]
     }
 
     fn probe(&mut self, serial: u64) -> Option<&mut Probe> {

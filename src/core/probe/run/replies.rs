@@ -95,6 +95,7 @@ impl Run {
             probe.request_wire_ns = out;
             probe.request_ifindex = ifindex;
             probe.is_fragmented = is_fragmented;
+            self.follow(serial, out);
         }
     }
 
@@ -294,13 +295,7 @@ impl Run {
 
     /// Records an ICMP error that quotes a probe.
     pub fn error(&mut self, received: &ReceivedError<'_>, at: &EventContext<'_>) {
-        let ReceivedError {
-            from,
-            is_local,
-            ifindex,
-            quoted,
-            ..
-        } = *received;
+        let (ifindex, quoted) = (received.ifindex, received.quoted);
         let Some(echo) = quoted.echo() else {
             return;
         };
@@ -308,10 +303,26 @@ impl Run {
             self.forged += u64::from(echo.token().len() >= TOKEN);
             return;
         };
+        self.refuse(serial, received, at);
+    }
+
+    /// Decides a probe that an error refused.
+    pub(super) fn refuse(
+        &mut self,
+        serial: u64,
+        received: &ReceivedError<'_>,
+        at: &EventContext<'_>,
+    ) {
         if self.settings.listed.is_some() {
             self.listed_error(serial, received, at);
             return;
         }
+        let ReceivedError {
+            from,
+            is_local,
+            quoted,
+            ..
+        } = *received;
         let Some(probe) = self.probe(serial) else {
             return;
         };

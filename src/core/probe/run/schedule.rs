@@ -109,6 +109,7 @@ impl Run {
             state: State::Waiting,
             sent_ns: now_ns,
             batch_ns: now_ns,
+            call_ns: 0,
             scheduled_ns: 0,
             tx_software_ns: 0,
             request_wire_ns: 0,
@@ -123,17 +124,22 @@ impl Run {
             altered: false,
             is_withheld: false,
             is_unconfirmed: true,
+            is_reset: false,
+            ip_id: None,
             from: None,
             refusal: None,
         });
         self.unconfirmed_sends += 1;
         let target = self.targets[at];
+        let token = identity.token(self.number, target.address, sequence);
+        self.index_segment(serial, &token);
         Outgoing {
             serial,
             target,
             sequence: sequence as u16,
-            token: identity.token(self.number, target.address, sequence),
+            token,
             special: self.special(sequence, identity),
+            flow: self.flow(sequence),
         }
     }
 
@@ -161,11 +167,26 @@ impl Run {
         self.flood_ready = true;
     }
 
-    /// Sets the send time of a probe, estimated if the call sends a batch, and the time right before the
+    /// Sets the send time of a probe, estimated if the call sends a batch, and the begin and duration of the
     /// call.
-    pub fn mark_sending(&mut self, serial: u64, sent_ns: u64, batch_ns: u64) {
+    pub fn mark_sending(&mut self, serial: u64, sent_ns: u64, (begin_ns, call_ns): (u64, u64)) {
         if let Some(probe) = self.probe(serial) {
-            (probe.sent_ns, probe.batch_ns) = (sent_ns, batch_ns);
+            (probe.sent_ns, probe.batch_ns) = (sent_ns, begin_ns);
+            probe.call_ns = u32::try_from(call_ns).unwrap_or(u32::MAX);
+        }
+    }
+
+    /// Takes the time at which a probe left as that from which the next one of its call was sent: the kernel sends
+    /// them one by one. Not if it left after the call, since then it had waited in a queue.
+    pub(super) fn follow(&mut self, serial: u64, left_ns: u64) {
+        let Some(call) = (self.probe(serial)).map(|probe| (probe.batch_ns, probe.call_ns)) else {
+            return;
+        };
+        if let Some(next) = self.probe(serial + 1)
+            && (next.batch_ns, next.call_ns) == call
+            && (call.0..=call.0 + u64::from(call.1)).contains(&left_ns)
+        {
+            next.sent_ns = left_ns;
         }
     }
 
@@ -224,8 +245,32 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     #[test]
+    fn a_probe_of_a_call_is_sent_when_the_one_before_has_left() {
+        let target = |last: u32| Target {
+            address: Ipv4Addr::from(0x0a00_0000 + last).into(),
+            scope: 0,
+            is_group: false,
+        };
+        let settings = Settings::of_test();
+        let mut run = Run::new(1, 7, settings, (1..=4).map(target).collect(), 0);
+        let identity = Identity::new(1);
+        for serial in 0..4 {
+            run.take_next(&identity, 1000);
+            // The last one has a call of its own.
+            let call = if serial < 3 { (1000, 900) } else { (2000, 300) };
+            run.mark_sending(serial, call.0 + 300 * (serial % 3), call);
+        }
+        run.follow(0, 1050);
+        // Waited in a queue.
+        run.follow(1, 1950);
+        run.follow(2, 1700);
+        let sent = |serial| run.probes[serial as usize].sent_ns;
+        assert_eq!([0, 1, 2, 3].map(sent), [1000, 1050, 1600, 2000]);
+    }
+
+    #[test]
     fn withheld_probes_have_a_fate_and_are_not_stuck() {
-        let target = |last| Target {
+        let target = |last: u32| Target {
             address: Ipv4Addr::from(0x0a00_0000 + last).into(),
             scope: 0,
             is_group: false,

@@ -284,6 +284,8 @@ pub struct ReceivedPacket<'a> {
     pub bytes: &'a [u8],
     /// Source address.
     pub from: IpAddr,
+    /// Source port; 0 for raw sockets.
+    pub port: u16,
     /// Index of the receiving interface; 0 if unknown.
     pub ifindex: u32,
     /// Kernel timestamp, in nanoseconds since 1970; 0 if there is none.
@@ -383,9 +385,11 @@ impl ReceiveBatch {
         let received = self.call(socket, 0)?;
         for (at, (length, control_length)) in received.iter().enumerate() {
             let start = at * BUFFER_BYTES;
+            let (from, port) = sender(&self.addresses[at]);
             let mut packet = ReceivedPacket {
                 bytes: &self.buffers[start..start + (*length).min(BUFFER_BYTES)],
-                from: sender(&self.addresses[at]),
+                from,
+                port,
                 ifindex: 0,
                 stamp_ns: 0,
                 hop_limit: 0,
@@ -468,17 +472,19 @@ fn stamp(data: &[u8]) -> u64 {
         .saturating_add(long(8))
 }
 
-fn sender(storage: &libc::sockaddr_storage) -> IpAddr {
+fn sender(storage: &libc::sockaddr_storage) -> (IpAddr, u16) {
     if i32::from(storage.ss_family) == libc::AF_INET {
         // SAFETY: the family determines the type of the address, and the storage is large enough.
         let address: libc::sockaddr_in =
             unsafe { std::ptr::read(std::ptr::from_ref(storage).cast()) };
-        Ipv4Addr::from(address.sin_addr.s_addr.to_ne_bytes()).into()
+        let from = Ipv4Addr::from(address.sin_addr.s_addr.to_ne_bytes());
+        (from.into(), u16::from_be(address.sin_port))
     } else {
         // SAFETY: as above.
         let address: libc::sockaddr_in6 =
             unsafe { std::ptr::read(std::ptr::from_ref(storage).cast()) };
-        Ipv6Addr::from(address.sin6_addr.s6_addr).into()
+        let from = Ipv6Addr::from(address.sin6_addr.s6_addr);
+        (from.into(), u16::from_be(address.sin6_port))
     }
 }
 

@@ -9,6 +9,7 @@
 //! | `receive` | replies, errors, send timestamps, sightings on the wire |
 //! | `judge` | decision on overdue probes |
 //! | `cause` | errors of the send call, explained by the state of this host |
+//! | `segments` | probes by TCP and UDP, which the keeper sends |
 //! | `batch` | many packets per system call |
 //! | `host` | routes, neighbors, counters |
 //!
@@ -22,6 +23,7 @@ mod host;
 mod judge;
 mod rate;
 mod receive;
+mod segments;
 mod send;
 mod withhold;
 
@@ -42,6 +44,8 @@ use batch::{ReceiveBatch, SendBatch};
 use cause::Causes;
 use host::{Counters, Host};
 use rate::{Rates, Sender, Waits};
+pub use segments::SegmentChannel;
+use segments::Segments;
 use send::StampIds;
 use withhold::Hop;
 
@@ -58,6 +62,7 @@ use netsonde_core::probe::identity::TOKEN;
 use netsonde_core::probe::run::{MAX_EVENTS, MAX_STUCK_PROBES};
 use netsonde_core::probe::{
     Clock, FragmentTracker, HostContext, Identity, ResolutionTracker, Run, Settings, Target,
+    Transport,
 };
 
 /// Interval of iterations while monitors alone send probes, in nanoseconds. Their replies have the kernel's time
@@ -175,6 +180,7 @@ pub struct LimitCounters {
 /// The prober.
 pub struct Prober {
     sockets: [Option<Socket>; 2],
+    segments: Segments,
     identity: Identity,
     clock: Clock,
     resolutions: ResolutionTracker,
@@ -190,6 +196,8 @@ pub struct Prober {
     by_id: HashMap<u16, u64>,
     next_number: u64,
     next_id: u16,
+    /// Flow with which the next run of probes by TCP or UDP begins.
+    next_flow: usize,
     /// Rate limits of all runs together.
     all: Rates,
     /// Rate limits of all users together that have no number of their own.
@@ -272,6 +280,7 @@ impl Prober {
     /// Creates a prober with the sockets for IPv4 and IPv6. `tag` marks the packets of this service.
     pub fn new(
         sockets: [Option<OwnedFd>; 2],
+        segments: SegmentChannel,
         tag: u32,
         limits: config::PingSettings,
     ) -> io::Result<Prober> {
@@ -287,6 +296,7 @@ impl Prober {
                     stamps: StampSupport::Untried,
                 })
             }),
+            segments: Segments::new(segments),
             identity: Identity::new(tag),
             clock: Clock::new(wall, now_ns),
             resolutions: ResolutionTracker::default(),
@@ -301,6 +311,7 @@ impl Prober {
             next_number: 1,
             // Different in each engine, so that late replies to the previous one do not match.
             next_id: (wall / 1_000) as u16,
+            next_flow: (wall / 1_000) as usize,
             all: Rates::new(Sender::All, &limits, now_ns),
             anonymous: Rates::new(Sender::Anonymous, &limits, now_ns),
             users: HashMap::new(),
@@ -334,10 +345,10 @@ impl Prober {
 
     /// Returns descriptors of the same sockets, for waiting.
     pub fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
-        self.sockets
-            .iter()
-            .flatten()
-            .map(|socket| socket.descriptor.try_clone())
+        let own = self.sockets.iter().flatten();
+        own.map(|socket| &socket.descriptor)
+            .chain(self.segments.descriptors())
+            .map(OwnedFd::try_clone)
             .collect()
     }
 
@@ -462,10 +473,12 @@ impl Prober {
         };
         let rates = Rates::new(sender, &self.limits, now_ns);
         self.users.entry(owner).or_insert(rates);
+        let mut run = Run::new(number, id, settings, targets, now_ns);
+        run.first_flow = self.next_flow;
         self.runs.insert(
             number,
             ActiveRun {
-                run: Run::new(number, id, settings, targets, now_ns),
+                run,
                 owner,
                 _memory: memory,
                 event_memory,
@@ -483,6 +496,9 @@ impl Prober {
     pub fn end(&mut self, number: u64) -> Option<ActiveRun> {
         let active = self.runs.remove(&number)?;
         self.by_id.remove(&active.run.id);
+        if active.run.settings.transport != Transport::Echo {
+            self.next_flow = active.run.next_flow();
+        }
         self.evidence_ids.retain(|id| *id != active.run.id);
         self.hits.events_dropped += active.run.events_dropped;
         if self.runs_of(active.owner) == 0 {
@@ -522,7 +538,11 @@ impl Prober {
         if sent >= MAX_SENDS_PER_POLL || may_have_more {
             return Ok(Some(now_ns));
         }
-        let earliest_ns = now_ns + if self.is_paced() { PACE_NS } else { 0 };
+        // Iterations at multiples of the pace: a target's probes have the same place in each interval.
+        let earliest_ns = match self.is_paced() {
+            true => (now_ns / PACE_NS + 1) * PACE_NS,
+            false => now_ns,
+        };
         // A time in the past means as soon as possible.
         Ok(next.map(|next| next.max(earliest_ns)))
     }

@@ -58,9 +58,15 @@ impl Prober {
                 SightingKind::Request { echo, .. } | SightingKind::Reply { echo, .. } => echo,
                 SightingKind::Error { quoted, .. } => match quoted.echo() {
                     Some(echo) => echo,
-                    None => continue,
+                    None => {
+                        self.on_segment_sighting(sighting, links, now_ns);
+                        continue;
+                    }
                 },
-                SightingKind::Segment { .. } => continue,
+                SightingKind::Segment { .. } => {
+                    self.on_segment_sighting(sighting, links, now_ns);
+                    continue;
+                }
             };
             let Some(active) = self
                 .by_id
@@ -123,7 +129,8 @@ impl Prober {
     /// Receives replies, errors and send timestamps from all sockets. Returns whether there may be more:
     /// sockets report new packets only, not those that are left.
     pub(super) fn receive(&mut self, context: &PollContext<'_>) -> io::Result<bool> {
-        let mut may_have_more = false;
+        self.receive_answers(context)?;
+        let mut may_have_more = self.receive_datagrams()?;
         for family in 0..self.sockets.len() {
             may_have_more |= is_full(|| self.receive_packets(family, context))?;
             may_have_more |= is_full(|| self.receive_stamps(family))?;
@@ -144,6 +151,7 @@ impl Prober {
             resolutions,
             hits,
             heard,
+            segments,
             ..
         } = self;
         let Some(socket) = &sockets[family] else {
@@ -164,9 +172,24 @@ impl Prober {
                     heard.entry(packet.ifindex).or_default()[family] += 1;
                     echo.id
                 }
-                SightingKind::Error { quoted, .. } => match quoted.echo() {
+                SightingKind::Error { from, quoted } => match quoted.echo() {
                     Some(echo) => echo.id,
-                    None => return,
+                    None => {
+                        let error = ReceivedError {
+                            from: *from,
+                            is_local: context.links.is_own(*from),
+                            ifindex: packet.ifindex,
+                            quoted,
+                            stamp_ns: packet.stamp_ns,
+                            message: Some(message),
+                        };
+                        let runs = runs.values_mut().map(|active| &mut active.run);
+                        // Others take what the wire shows.
+                        for run in runs.filter(|run| run.settings.listed.is_some()) {
+                            run.on_segment_error(&error, segments.ports(), &at);
+                        }
+                        return;
+                    }
                 },
                 _ => return,
             };

@@ -9,7 +9,7 @@ use super::{ActiveRun, MAX_SENDS_PER_POLL, PollContext, Prober, Socket, StampSup
 use crate::linux::monotonic_ns;
 use netsonde_core::probe::identity::{balance, write_request};
 use netsonde_core::probe::run::Outgoing;
-use netsonde_core::probe::{Clock, Identity, Target};
+use netsonde_core::probe::{Clock, Identity, Target, Transport};
 
 /// Number of probes that can wait for their send timestamps.
 const STAMP_SLOTS: usize = 16_384;
@@ -34,7 +34,7 @@ impl StampIds {
     }
 
     /// Assigns an ID, which is never 0, to a probe of a run.
-    fn assign(&mut self, run: u64, serial: u64) -> u32 {
+    pub(super) fn assign(&mut self, run: u64, serial: u64) -> u32 {
         let id = self.next;
         self.next = self.next.wrapping_add(1).max(1);
         self.slots[id as usize % STAMP_SLOTS] = (id, run, serial);
@@ -112,6 +112,10 @@ impl Prober {
         let Some(active) = self.runs.get_mut(&number) else {
             return Ok(Some(0));
         };
+        if active.run.settings.transport != Transport::Echo {
+            let sent = self.send_segments(number, max, context)?;
+            return Ok(sent.map(|sent| withheld + sent));
+        }
         let is_ipv4 = active.run.targets[0].address.is_ipv4();
         let Some(socket) = &mut self.sockets[usize::from(!is_ipv4)] else {
             return Ok(Some(0));
@@ -250,10 +254,12 @@ fn submit(
         let error = match batch.send(socket.descriptor.as_fd(), at) {
             Ok(count) => {
                 // One system call for many packets: each is assumed to have left when its share of
-                // the time was over.
-                let each = (monotonic_ns() - before) / count.max(1) as u64;
+                // the time was over, until the wire says more.
+                let call_ns = monotonic_ns() - before;
+                let each = call_ns / count.max(1) as u64;
                 for (offset, probe) in outgoing[at..at + count].iter().enumerate() {
-                    run.mark_sending(probe.serial, before + each * offset as u64, before);
+                    let sent_ns = before + each * offset as u64;
+                    run.mark_sending(probe.serial, sent_ns, (before, call_ns));
                 }
                 if is_stamped {
                     socket.stamps = StampSupport::Supported;
@@ -287,7 +293,7 @@ fn submit(
             // IPv6 reports that a queue or a filter below the IP layer dropped the packet, IPv4 does
             // not (raw_sendmsg in net/ipv4/raw.c). For both, the wire decides.
             Some(libc::ENOBUFS) => {
-                run.mark_sending(outgoing[at].serial, before, before);
+                run.mark_sending(outgoing[at].serial, before, (before, 0));
                 at += 1;
             }
             errno => {
@@ -296,7 +302,7 @@ fn submit(
                     socket.stamps = StampSupport::Untried;
                 }
                 let (errno, probe) = (errno.unwrap_or(0), &outgoing[at]);
-                run.mark_sending(probe.serial, before, before);
+                run.mark_sending(probe.serial, before, (before, 0));
                 run.not_sent(probe.serial, errno, &explain(errno, probe.target), clock);
                 at += 1;
             }

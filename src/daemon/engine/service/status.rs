@@ -1,6 +1,8 @@
 //! SHELL. `Status`: health of the service, complete and consistent.
 
-use crate::daemon::channel::handover::{JOIN_FAILURES_AT, STARTS_AT, UNLOGGED_AT};
+use crate::daemon::channel::handover::{
+    JOIN_FAILURES_AT, REFUSED_PROBES_AT, STARTS_AT, UNLOGGED_AT,
+};
 use crate::daemon::engine::state::EngineState;
 use crate::linux::wall_ns;
 use crate::log;
@@ -272,7 +274,7 @@ fn limit(name: &str, limit: u64, hits: u64) -> reply::Limit {
 }
 
 /// Returns the limits of recording, channels and queues.
-fn service_limits(engine: &EngineState) -> [reply::Limit; 12] {
+fn service_limits(engine: &EngineState) -> [reply::Limit; 13] {
     let recording = &engine.recording;
     let recorder = &recording.recorder;
     let slots_missing = recorder.interfaces().overflows + recording.packets_without_slot;
@@ -309,6 +311,11 @@ fn service_limits(engine: &EngineState) -> [reply::Limit; 12] {
         ),
         limit("netlink queue", 4 << 20, engine.links.resyncs),
         limit("requests to the keeper", 0, engine.keeper.requests_dropped),
+        limit(
+            "probes by TCP and UDP that the keeper sends a second",
+            engine.config.ping.rate,
+            recording.keeper_counter(REFUSED_PROBES_AT),
+        ),
         limit("slow packet readers", 0, engine.readers_disconnected),
         limit(
             "packets missing from counters after a keeper crash",

@@ -11,6 +11,7 @@ use crate::varlink::server::{Failure, Peer, Replies};
 use netsonde_core::probe::fate::describe_errno;
 use netsonde_core::probe::identity::BALANCED;
 use netsonde_core::probe::run::{Event, ListedProbe, MAX_LISTED, Probes};
+use netsonde_core::probe::transport::{TCP_FLOWS, TRACE_PORT, UDP_FLOWS};
 use netsonde_core::probe::{Identity, Run};
 use netsonde_core::protocol::ping;
 use netsonde_core::protocol::time;
@@ -132,7 +133,20 @@ fn start(engine: &mut EngineState, peer: &Peer, call: &ProbeCall) -> Result<u64,
         pmtu_discovery,
         interface,
         source,
+        transport,
+        port,
     } = options;
+    let is_udp = transport.as_deref() == Some("udp");
+    let is_tcp = transport.as_deref() == Some("tcp");
+    let has_port_per_flow = is_udp && port.is_none();
+    let most_flows = match (is_udp, is_tcp) {
+        (true, _) if !has_port_per_flow => UDP_FLOWS,
+        (_, true) => TCP_FLOWS,
+        _ => usize::from(u16::MAX) + 1,
+    };
+    if (list.iter()).any(|probe| usize::from(probe.flow) >= most_flows) {
+        return Err(too_many("flows", most_flows));
+    }
     let size = size.unwrap_or(SIZE);
     if (size as usize) < BALANCED {
         return Err(Failure::invalid_parameter(&format!(
@@ -143,11 +157,13 @@ fn start(engine: &mut EngineState, peer: &Peer, call: &ProbeCall) -> Result<u64,
         count: Some(list.len() as u32),
         interval_ns: Some(interval_ns.unwrap_or(INTERVAL_NS)),
         timeout_ns,
-        size: Some(size),
+        size: (!is_tcp).then_some(size),
         tos,
         pmtu_discovery,
         interface,
         source,
+        transport,
+        port: port.or(has_port_per_flow.then_some(TRACE_PORT)),
         ..ping::Options::default()
     };
     let targets = targets::single(engine, peer, &call.target)?;
@@ -157,7 +173,11 @@ fn start(engine: &mut EngineState, peer: &Peer, call: &ProbeCall) -> Result<u64,
             json!({ "target": call.target, "reason": "a group has no path of its own" }),
         ));
     }
-    let probes = Probes { list, is_open };
+    let probes = Probes {
+        list,
+        is_open,
+        has_port_per_flow,
+    };
     options::start(engine, peer, options, Some(probes), targets)
 }
 
@@ -228,7 +248,8 @@ fn answer(
             None => is_own(headers.source),
         };
         let sent = identity.checksum(run.number, probe.flow);
-        let is_sum = !target.is_ipv4() || headers.checksum == sent;
+        let is_echo = target.is_ipv4() && quoted.echo().is_some();
+        let is_sum = !is_echo || headers.checksum == sent;
         Quote {
             ttl: headers.ttl,
             tos: headers.tos,
@@ -273,6 +294,7 @@ fn answer(
         quote,
         labels: (!labels.is_empty()).then_some(labels),
         interfaces: (!interfaces.is_empty()).then_some(interfaces),
+        reset: event.is_reset.then_some(true),
         errno: event.errno.map(|errno| describe_errno(errno).0.into()),
         last_seen: event.last_seen,
         interface: way.map(|way| way.interface.clone()),

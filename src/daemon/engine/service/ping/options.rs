@@ -1,6 +1,6 @@
 //! SHELL. Options of a run: defaults, ranges, and the permissions of its user.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::targets::{Targets, check_scopes, mark_broadcast};
 use super::{bad_target, limit_reached, no_memory, not_permitted};
@@ -9,7 +9,8 @@ use crate::daemon::engine::state::EngineState;
 use crate::varlink::server::user::User;
 use crate::varlink::server::{Failure, Peer};
 use netsonde_core::probe::run::Probes;
-use netsonde_core::probe::{Settings, Target};
+use netsonde_core::probe::transport::{LEAST_PAYLOAD, MOST_PAYLOAD};
+use netsonde_core::probe::{Settings, Target, Transport};
 use netsonde_core::protocol::ping::Options;
 
 /// Default payload size in bytes, as for ping.
@@ -51,7 +52,8 @@ pub(in crate::daemon::engine::service) fn start(
         return Err(limit_reached("runs of one user", runs));
     }
     let is_ipv4 = check_family(engine, &targets.list)?;
-    let (size, pattern) = payload(&options, is_ipv4)?;
+    let transport = transport(&options, &targets.list)?;
+    let (size, pattern) = payload(&options, transport, is_ipv4)?;
     let has_all_rates = is_privileged || has_full_limits;
     let max_rate = match has_all_rates {
         true => limits.rate,
@@ -62,6 +64,9 @@ pub(in crate::daemon::engine::service) fn start(
         false => limits.interval_ms * 1_000_000,
     };
     let pace = Pace::new(&options, max_rate, min_interval_ns, targets.list.len())?;
+    if listed.is_none() {
+        check_flows(transport, &pace)?;
+    }
     let socket = socket_options(engine, &options, is_ipv4)?;
     if socket.send.ifindex == 0 {
         check_scopes(engine, &targets.list)?;
@@ -81,6 +86,7 @@ pub(in crate::daemon::engine::service) fn start(
         interval_ns: pace.interval_ns,
         timeout_ns: pace.timeout_ns,
         deadline_ns: options.deadline_ns,
+        transport,
         size,
         pattern,
         flood: pace.flood,
@@ -90,7 +96,9 @@ pub(in crate::daemon::engine::service) fn start(
         packed: options.packed == Some(true),
         is_evidence: options.evidence == Some(true),
         listed,
-        stamped: !pace.flood && pace.rate.min(probes_per_second) <= STAMPED_RATE,
+        stamped: transport == Transport::Echo
+            && !pace.flood
+            && pace.rate.min(probes_per_second) <= STAMPED_RATE,
     };
     tracing::debug!(uid = peer.uid, targets = count, "ping requested");
     let prober = &mut engine.prober;
@@ -134,10 +142,82 @@ fn check_family(engine: &EngineState, targets: &[Target]) -> Result<bool, Failur
     Ok(is_ipv4)
 }
 
+/// Returns the protocol of the probes, and refuses what does not go with it.
+fn transport(options: &Options, targets: &[Target]) -> Result<Transport, Failure> {
+    let transport = match (options.transport.as_deref(), options.port) {
+        (None | Some("echo"), None) => return Ok(Transport::Echo),
+        (Some("tcp" | "udp"), None | Some(0)) => {
+            return Err(invalid("port: expected 1 to 65535".into()));
+        }
+        (Some("tcp"), Some(port)) => Transport::Tcp { port },
+        (Some("udp"), Some(port)) => Transport::Udp { port },
+        (None | Some("echo"), Some(_)) => {
+            return Err(invalid("port: only with a transport, tcp or udp".into()));
+        }
+        (Some(other), _) => {
+            return Err(invalid(format!(
+                "transport: {other:?}: expected echo, tcp or udp"
+            )));
+        }
+    };
+    let only_echo = [
+        ("pattern", options.pattern.is_some()),
+        ("pmtu_discovery", options.pmtu_discovery.is_some()),
+        ("broadcast", options.broadcast.is_some()),
+        ("evidence", options.evidence.is_some()),
+    ];
+    if let Some((name, _)) = only_echo.into_iter().find(|(_, is_given)| *is_given) {
+        return Err(invalid(format!("{name}: only with echo requests")));
+    }
+    let is_tcp = matches!(transport, Transport::Tcp { .. });
+    if is_tcp && options.size.is_some_and(|size| size != 0) {
+        return Err(invalid("size: TCP probes carry no payload".into()));
+    }
+    if !is_tcp && options.flood == Some(true) {
+        return Err(invalid("flood: not with udp".into()));
+    }
+    let is_group = |target: &&Target| {
+        let is_limited = target.address == IpAddr::V4(Ipv4Addr::BROADCAST);
+        target.is_group || target.address.is_multicast() || is_limited
+    };
+    match targets.iter().find(is_group) {
+        None => Ok(transport),
+        Some(target) => Err(bad_target(
+            &target.address.to_string(),
+            "probes by TCP and UDP go to single hosts",
+        )),
+    }
+}
+
+/// A reply by UDP is told by its port where it does not return the token: at most as many probes of a target may
+/// wait for theirs as there are ports.
+fn check_flows(transport: Transport, pace: &Pace) -> Result<(), Failure> {
+    let flows = transport.flows() as u64;
+    let most_ns = pace.interval_ns.saturating_mul(flows);
+    if matches!(transport, Transport::Udp { .. }) && pace.timeout_ns > most_ns {
+        return Err(invalid(format!(
+            "timeout_ns: with udp at most {flows} times the interval: {most_ns}"
+        )));
+    }
+    Ok(())
+}
+
 /// Returns size and pattern of the payload.
-fn payload(options: &Options, is_ipv4: bool) -> Result<(usize, Vec<u8>), Failure> {
-    let max = if is_ipv4 { MAX_SIZE.0 } else { MAX_SIZE.1 };
+fn payload(
+    options: &Options,
+    transport: Transport,
+    is_ipv4: bool,
+) -> Result<(usize, Vec<u8>), Failure> {
+    let (least, max) = match transport {
+        Transport::Echo if is_ipv4 => (0, MAX_SIZE.0),
+        Transport::Echo => (0, MAX_SIZE.1),
+        Transport::Udp { .. } => (LEAST_PAYLOAD as u32, MOST_PAYLOAD as u32),
+        Transport::Tcp { .. } => return Ok((0, Vec::new())),
+    };
     let size = options.size.unwrap_or(SIZE);
+    if size < least {
+        return Err(invalid(format!("size: {size} is less than {least}")));
+    }
     if size > max {
         return Err(invalid(format!("size: {size} is more than {max}")));
     }

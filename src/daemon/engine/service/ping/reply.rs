@@ -46,6 +46,7 @@ pub(super) fn probe(event: &Event, target: &Target, name: impl Fn(u32) -> String
         queue_ns: event.queue_ns,
         wake_ns: event.wake_ns,
         error: event.error.map(error),
+        reset: event.is_reset.then_some(true),
         errno: event.errno.map(|errno| describe_errno(errno).0.into()),
         last_seen: event.last_seen.clone(),
         fragmented: event.is_fragmented.then_some(true),

@@ -1,0 +1,115 @@
+//! PURE. Merging the segments of an hour: with many targets the running hour is closed again and again, since memory
+//! and the journal are full, and a chunk of a few minutes takes more bytes a probe than one of an hour, as it begins
+//! with a header, and with a coder that has learned nothing.
+
+use std::ops::Range;
+
+use super::compact::{Running, temporary};
+use super::read::content;
+use super::write::hour;
+use super::{Error, Store};
+use crate::chunk::{Builder, Packed};
+use crate::directory::{Directory, ReadAt};
+use crate::record::Kind;
+use crate::segment::Tier;
+
+/// Length of the segments that are merged into one: what is read and written again by one run, and a quarter of
+/// what a file may have.
+const MERGED_BYTES: u64 = 32 << 20;
+/// Segments that are merged into one: open files, and work of a step.
+const MERGED_SEGMENTS: usize = 64;
+
+impl<D: Directory> Store<D> {
+    /// The oldest segments of probes that can be merged: of one hour, which has ended by `now_ns`.
+    pub(super) fn parts_of_an_hour(&self, now_ns: u64) -> Option<Range<usize>> {
+        let hour_of = |at: usize| {
+            let segment = &self.segments[at];
+            let is_whole = segment.head.tier == Tier::Probes && segment.is_indexed();
+            is_whole.then(|| hour(segment.summary.start_ns))
+        };
+        let (mut parts, mut bytes) = (0..0, 0);
+        for (at, segment) in self.segments.iter().enumerate() {
+            let here = hour_of(at).filter(|here| *here != hour(now_ns));
+            let goes_on = !parts.is_empty()
+                && here.is_some_and(|_| here == hour_of(parts.start))
+                && parts.len() < MERGED_SEGMENTS
+                && bytes + segment.bytes <= MERGED_BYTES;
+            if goes_on {
+                parts.end = at + 1;
+                bytes += segment.bytes;
+            } else if parts.len() > 1 {
+                break;
+            } else {
+                parts = at..at + usize::from(here.is_some());
+                bytes = segment.bytes;
+            }
+        }
+        (parts.len() > 1).then_some(parts)
+    }
+
+    /// Merges the chunks of a series, and writes them.
+    pub(super) fn merge_series(&mut self, running: &mut Running, series: u32) -> Result<(), Error> {
+        let mut chunks = Vec::new();
+        for at in running.inputs.clone() {
+            let file = &*running.files[at - running.inputs.start];
+            self.append_chunks((at, file), series, &mut chunks)?;
+        }
+        let name = temporary(running.writer.head());
+        for (boot_id, chunk) in &chunks {
+            let (about, payload) = super::write::record(series, *boot_id, chunk);
+            let written = running.writer.append(&about, &payload);
+            written.map_err(self.failure("write", &name))?;
+        }
+        Ok(())
+    }
+
+    /// Appends what a segment has of a series to the last chunk, as far as they can be one.
+    fn append_chunks(
+        &mut self,
+        (at, file): (usize, &dyn ReadAt),
+        series: u32,
+        chunks: &mut Vec<([u8; 16], Builder)>,
+    ) -> Result<(), Error> {
+        let name = self.segments[at].head.name();
+        let places = self.find(at, file, series, 0, u64::MAX);
+        for place in places.map_err(self.failure("read", &name))? {
+            let read = self.segments[at].read(file, &place);
+            let read = read.map_err(self.failure("read", &name))?;
+            let appended = read.as_ref().and_then(|(about, payload)| {
+                let content = content(about.kind, payload)?;
+                (content.kind == Kind::Probes).then_some(())?;
+                append(chunks, about.boot_id, Packed::new(content.fine).ok()?)
+            });
+            if appended.is_none() {
+                self.counters.damaged += 1;
+                self.counters.damaged_bytes += u64::from(place.bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Appends a chunk; stops at damage.
+fn append(
+    chunks: &mut Vec<([u8; 16], Builder)>,
+    boot_id: [u8; 16],
+    chunk: Packed<'_>,
+) -> Option<()> {
+    let interval_ns = chunk.interval_ns();
+    for coded in chunk {
+        let entry = coded.ok()?.entry();
+        if let Some((last_boot_id, last)) = chunks.last_mut() {
+            let is_same = *last_boot_id == boot_id
+                && last.interval_ns() == interval_ns
+                && hour(last.start_ns()) == hour(entry.time_ns());
+            if is_same && last.push(&entry).is_ok() {
+                continue;
+            }
+        }
+        // An empty chunk takes any entry.
+        let mut new = Builder::new(interval_ns);
+        let _ = new.push(&entry);
+        chunks.push((boot_id, new));
+    }
+    Some(())
+}
