@@ -10,14 +10,16 @@
 
 mod support;
 
+use std::net::Ipv4Addr;
 use std::process::{Command, ExitCode};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use netsonde::lab::wire::Wire;
-use netsonde::lab::{self, Host};
+use netsonde::lab::{self, Host, messages, traffic};
 use serde_json::Value;
 use support::Service;
-use support::inside;
+use support::{has_users, inside};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -35,6 +37,8 @@ fn main() -> ExitCode {
             ("silent_routers", silent_routers),
             ("refusals_and_loops", refusals_and_loops),
             ("probes_that_do_not_leave", probes_that_do_not_leave),
+            ("forged_errors_change_nothing", forged_errors_change_nothing),
+            ("many_at_once", many_at_once),
             ("text_and_errors", text_and_errors),
         ],
         3,
@@ -71,6 +75,10 @@ fn forward(router: &Host) {
 
 /// Builds a chain. `wired`: the link with this number is a wire.
 fn chain(count: usize, wired: Option<usize>) -> Chain {
+    chain_with(count, wired, "")
+}
+
+fn chain_with(count: usize, wired: Option<usize>, config: &str) -> Chain {
     let host = |name: String| {
         let host = Host::new(&name).unwrap();
         host.sysctl("net/ipv6/conf/default/accept_dad", "0")
@@ -111,7 +119,7 @@ fn chain(count: usize, wired: Option<usize>) -> Chain {
             host.route("fd00:1::/64", &format!("fd00:{at}::1")).unwrap();
         }
     }
-    let service = Service::start(&h, &[]);
+    let service = Service::with_config(&h, config, &[]);
     Chain {
         service,
         h,
@@ -554,6 +562,122 @@ fn probes_that_do_not_leave() -> Outcome {
         "{:#}",
         report.value
     );
+    Ok(())
+}
+
+/// Errors that quote what could be a probe, from an address that is no router of the path.
+fn forged_errors_change_nothing() -> Outcome {
+    let chain = chain(3, None);
+    let (own, target): (Ipv4Addr, Ipv4Addr) = ("10.1.0.1".parse()?, chain.target().parse()?);
+    let router: Ipv4Addr = "10.1.0.66".parse()?;
+    let mac = chain.h.mac("e0")?;
+    let expected: Vec<Vec<String>> = (1..=4).map(|hop| vec![chain.router(hop)]).collect();
+    let count = runs(3) as u64 * 10_000;
+    let stop = AtomicBool::new(false);
+    let (sent, traces) = std::thread::scope(|scope| {
+        let forger = scope.spawn(|| {
+            chain.routers[0].run(|| {
+                let mut random = 7u64;
+                let mut sent = 0;
+                while sent < count || !stop.load(Ordering::Relaxed) {
+                    traffic::frames("e0", 1000, Some(20_000), |_, frame| {
+                        random = random
+                            .wrapping_mul(6_364_136_223_846_793_005)
+                            .wrapping_add(1);
+                        let [a, b, c, d, e, f, ..] = (random >> 8).to_be_bytes();
+                        // A datagram from one of the ports that programs get, or an echo request.
+                        let (protocol, quoted) = match random >> 63 {
+                            0 => (17, vec![0x80 | a, b, 0x82, 0x9a | c & 3, 0, 40, d, e]),
+                            _ => (1, vec![8, 0, a, b, c, d, 0, f & 31]),
+                        };
+                        let quote =
+                            messages::ipv4((own, target), (protocol, 1), (0, 0), &[], &quoted);
+                        let mut error = vec![11, 0, 0, 0, 0, 0, 0, 0];
+                        error.extend(&quote);
+                        let check = !(netsonde_core::wire::cursor::sum(&error, 0) as u16);
+                        error[2..4].copy_from_slice(&check.to_be_bytes());
+                        let packet = messages::ipv4((router, own), (1, 64), (0, 0), &[], &error);
+                        *frame = messages::ethernet(mac, 0x0800, &packet);
+                    })
+                    .unwrap();
+                    sent += 1000;
+                }
+                sent
+            })
+        });
+        let mut traces = 0;
+        while !forger.is_finished() {
+            for over in ["--udp", "--icmp"] {
+                let report = chain.trace(&[over, "--fast", &chain.target()]);
+                assert_eq!(report.addresses(), expected, "{over}: {:#}", report.value);
+                traces += 1;
+            }
+            if traces >= runs(3) {
+                stop.store(true, Ordering::Relaxed);
+            }
+        }
+        (forger.join().unwrap(), traces)
+    });
+    println!("{traces} traces beside {sent} forged errors");
+    Ok(())
+}
+
+/// A hundred traces at once by ten users, beside a thousand probes a second of ping: each sees the path, and ping loses
+/// nothing. The users have the numbers 2001 to 2010.
+fn many_at_once() -> Outcome {
+    if !has_users() {
+        return support::skip("many_at_once", "this user namespace has one user");
+    }
+    // Two connections for each trace.
+    let config = "[control]\ngroup = \"64100\"\nclients = 250\nclients_per_uid = 24\n[permission]\nprobe = [\"*\"]\n";
+    let chain = chain_with(4, None, config);
+    chain.service.open_directory();
+    let expected: Vec<Vec<String>> = (1..=5).map(|hop| vec![chain.router(hop)]).collect();
+    let socket = chain.service.socket();
+    let start = Instant::now();
+    let (reports, ping) = std::thread::scope(|scope| {
+        let ping = scope.spawn(|| {
+            let arguments = ["--json", "-q", "ping", "-i", "0.001", "-w", "6", "10.1.0.2"];
+            let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+            command.arg("--socket").arg(&socket).args(arguments);
+            chain.h.run(|| command.output()).unwrap()
+        });
+        let all: Vec<_> = (0..100)
+            .map(|at| {
+                let (chain, socket) = (&chain, &socket);
+                scope.spawn(move || {
+                    let user = (2001 + at % 10).to_string();
+                    let mut command = support::program("setpriv");
+                    command.args(["--reuid", &user, "--regid", "64100", "--clear-groups"]);
+                    command
+                        .arg(env!("CARGO_BIN_EXE_netsonde"))
+                        .arg("--socket")
+                        .arg(socket);
+                    command.args(["--json", "trace", "-n", &chain.target()]);
+                    let output = chain.h.run(|| command.output()).unwrap();
+                    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+                    let value = serde_json::from_slice(&output.stdout);
+                    let status = output.status.code();
+                    (value.unwrap_or_else(|_| panic!("{errors}")), status)
+                })
+            })
+            .collect();
+        let all: Vec<(Value, Option<i32>)> =
+            all.into_iter().map(|one| one.join().unwrap()).collect();
+        println!("a hundred traces: {} ms", start.elapsed().as_millis());
+        (all, ping.join().unwrap())
+    });
+    for (value, status) in reports {
+        let report = Report { value, status };
+        assert_eq!(report.addresses(), expected, "{:#}", report.value);
+    }
+    let lines = String::from_utf8_lossy(&ping.stdout).into_owned();
+    let total: Value = serde_json::from_str(lines.lines().last().unwrap())?;
+    println!(
+        "ping beside them: {} of {}",
+        total["received"], total["sent"]
+    );
+    assert_eq!(total["received"], total["sent"], "{total}");
     Ok(())
 }
 

@@ -17,7 +17,7 @@ const MAX_FLOWS: usize = 112;
 /// Maximum number of probes of a trace.
 const MAX_PROBES: usize = 3000;
 /// Least time after which the next TTLs are sent although a hop is silent, in nanoseconds.
-const PATIENCE_NS: u64 = 150_000_000;
+const PATIENCE_NS: u64 = 250_000_000;
 /// Probes of a rate test.
 const FAST: usize = 20;
 const SLOW: usize = 3;
@@ -127,7 +127,8 @@ impl Trace {
             });
         let to = match is_stalled {
             // Whether anything answers beyond: all at once, since each would have to be waited for.
-            true => self.settings.last,
+            true if self.frontier - from > WINDOW => self.settings.last,
+            true => self.settings.last.min(self.frontier + 2 * WINDOW),
             false => self.settings.last.min(from.saturating_add(WINDOW)),
         };
         for hop in self.frontier + 1..=to {
@@ -291,6 +292,7 @@ impl Trace {
                 // One more than a single end shows; as many as a branch takes, where it is none of this hop alone.
                 let needed = match ends.len() {
                     0 | 1 if self.addresses(other).len() <= 1 => 1,
+                    0 | 1 if self.addresses(other).len() == here.len() => 1,
                     0 | 1 => PAIRED,
                     count if is_alone => PAIRED.max(count),
                     count => probes_needed(count),

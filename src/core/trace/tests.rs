@@ -1,3 +1,5 @@
+//! PURE. Traces of simulated networks.
+
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::{IpAddr, Ipv4Addr};

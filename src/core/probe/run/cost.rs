@@ -13,9 +13,10 @@ use std::net::IpAddr;
 const RUN: u64 = 64 * 1024;
 /// Bytes of an event with its texts.
 const EVENT: u64 = size_of::<Event>() as u64 + 192;
-/// Bytes of a listed probe: in a list that doubles, and with the error that answers it and the error's extensions, until
-/// it is reported.
-const LISTED: u64 = 2 * size_of::<ListedProbe>() as u64 + 1024;
+/// Bytes of a listed probe in a list that doubles.
+const LISTED: u64 = 2 * size_of::<ListedProbe>() as u64;
+/// Bytes of errors with their extensions, until they are reported: those of 60 ms, and events that wait.
+const REFUSALS: u64 = 512 * 1024;
 /// Bytes of an entry of a hash map besides key and value, with the share that stays empty.
 const MAP_OVERHEAD: u64 = 1;
 /// Least and largest number of events for which a run has room from the start: what a poll produces.
@@ -142,7 +143,7 @@ impl Settings {
             false => 0,
         };
         let listed = match &self.listed {
-            Some(_) => kept * LISTED,
+            Some(_) => kept * LISTED + REFUSALS,
             None => 0,
         };
         RUN + packed
