@@ -297,6 +297,9 @@ fn expected(line: &str) -> (i32, &'static str) {
         // Hosts b and c exist, no other.
         "netsonde ping 192.0.2.0/28" => (1, "14 targets, 3 answered"),
         _ if line.contains("--evidence") => (1, "192.0.2.9 does not answer ARP on eth0"),
+        // No host there listens.
+        "netsonde ping --tcp 443 -c 3 192.0.2.7" => (1, "connection refused (RST, TTL 64)"),
+        "netsonde ping --tcp 22 192.0.2.0/28" => (1, "refused"),
         "netsonde --json ping -c 10 -i 0.1 192.0.2.7" => (0, r#""fates":{"replied":10}"#),
         _ if line.contains("ping -c 50") => (0, "50 packets transmitted, 50 received"),
         _ if line.contains("-s 1472") => (0, "1480 bytes from 192.0.2.7: icmp_seq=1"),

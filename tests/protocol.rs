@@ -371,6 +371,7 @@ fn ping_types_agree() {
             meaning: "m".into(),
             mtu: Some(1400),
         }),
+        reset: Some(true),
         errno: text(),
         last_seen: text(),
         fragmented: Some(true),
@@ -435,6 +436,8 @@ fn ping_types_agree() {
         interval_ns: Some(1),
         timeout_ns: Some(1),
         deadline_ns: Some(1),
+        transport: text(),
+        port: Some(443),
         size: Some(1),
         pattern: text(),
         ttl: Some(1),
@@ -449,8 +452,6 @@ fn ping_types_agree() {
         rows: Some(true),
         evidence: Some(true),
         packed: Some(true),
-        transport: text(),
-        port: Some(1),
         spread: Some(true),
     };
     let call = ping::PingCall {

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
     support::main_with(
         &[
             ("open_ports_reply", open_ports_reply as Test),
+            ("what_cannot_be_is_refused", what_cannot_be_is_refused),
             ("closed_ports_refuse", closed_ports_refuse),
             ("own_firewall", own_firewall),
             ("routers_refuse_and_drop", routers_refuse_and_drop),
@@ -163,6 +164,33 @@ fn open_ports_reply() -> Outcome {
             &["--udp", "7", "-c", "2", "-i", "0.1", "-s", size, "10.0.0.2"],
         );
         report.only("replied", 2);
+    }
+    Ok(())
+}
+
+fn what_cannot_be_is_refused() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    for (arguments, words) in [
+        (&["--tcp", "443", "--udp", "53", "10.0.0.2"][..], "--udp"),
+        (&["--tcp", "443", "-s", "10", "10.0.0.2"], "with -s"),
+        (&["--tcp", "0", "10.0.0.2"], "1"),
+        (&["--tcp", "1-1024", "10.0.0.2"], "1-1024"),
+        (
+            &["--udp", "53", "-s", "13", "10.0.0.2"],
+            "expected 14 to 8952",
+        ),
+        (&["--udp", "53", "-i", "0.01", "10.0.0.2"], "use -W 0.16"),
+        (&["--udp", "53", "-f", "10.0.0.2"], "with -f"),
+        (&["--tcp", "443", "-b", "10.0.0.255"], "with -b"),
+        (&["--tcp", "443", "224.0.0.1"], "single hosts"),
+        (&["--udp", "53", "ff02::1%e0"], "single hosts"),
+        (&["--tcp", "443", "10.0.0.255"], "broadcast"),
+    ] {
+        let output = service.netsonde(&[&["ping", "-c", "1"], arguments].concat());
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {printed}");
+        assert!(printed.contains(words), "{arguments:?}: {printed}");
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::identity::{HEADER, TOKEN};
-use super::transport::{PortSet, Segment};
+use super::transport::{PortSet, Segment, pseudo_sum};
 use crate::wire::cursor::sum;
 use crate::wire::glance::{Glance, ethertype, ip_protocol};
 use crate::wire::{Checksum, Direction};
@@ -284,17 +284,6 @@ fn segment(
             .then(|| sum(message, pseudo_sum(protocol, message.len(), from, to)) == 0xffff),
         ttl,
     })
-}
-
-/// Returns the sum of a pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1).
-pub(super) fn pseudo_sum(protocol: u8, length: usize, from: IpAddr, to: IpAddr) -> u32 {
-    let start = length as u32 + u32::from(protocol);
-    match (from, to) {
-        (IpAddr::V4(from), IpAddr::V4(to)) => sum(&to.octets(), sum(&from.octets(), start)),
-        (IpAddr::V6(from), IpAddr::V6(to)) => sum(&to.octets(), sum(&from.octets(), start)),
-        // No packet has a mixture.
-        _ => 0,
-    }
 }
 
 fn ipv4(bytes: &[u8], at: usize) -> Option<IpAddr> {

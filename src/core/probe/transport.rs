@@ -8,7 +8,6 @@
 use std::net::IpAddr;
 
 use super::identity::TOKEN;
-use super::sight::pseudo_sum;
 use crate::wire::cursor::sum;
 use crate::wire::glance::ip_protocol;
 
@@ -304,6 +303,17 @@ pub const UDP_HEADER: usize = 8;
 pub const TCP_HEADER: usize = 28;
 /// Added to a checksum to make it wrong: it changes neither form of zero into the other.
 const WRONG: u16 = 0x5a5a;
+
+/// Returns the sum of the pseudo-header (RFC 9293, section 3.1; RFC 8200, section 8.1).
+pub(super) fn pseudo_sum(protocol: u8, length: usize, from: IpAddr, to: IpAddr) -> u32 {
+    let start = length as u32 + u32::from(protocol);
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => sum(&to.octets(), sum(&from.octets(), start)),
+        (IpAddr::V6(from), IpAddr::V6(to)) => sum(&to.octets(), sum(&from.octets(), start)),
+        // No packet has a mixture.
+        _ => 0,
+    }
+}
 
 /// Addresses and ports of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,10 @@ pub(super) const PAGES: &[Page] = &[Page {
     command: "ping",
     description: "Sends echo requests, and reports where each lost one was lost. Option letters and lines are \
                   those of ping(8). Needs no privilege.\n\n\
+                  With --tcp or --udp a port is probed instead: --tcp asks for a connection, which this host's \
+                  kernel resets when it is accepted, so that no program at the target sees it; --udp sends a \
+                  datagram, and any datagram from the port is its reply. A service that does not understand \
+                  the bytes may not answer. The service sends them from 64 TCP and 16 UDP ports that it has reserved.\n\n\
                   All users share one prober in the service. Its sockets receive only replies to its own probes, \
                   each probe carries a secret cookie, and the rings that record this host see the same packets \
                   on the wire. Each probe therefore has a fate, with evidence.\n\n\
@@ -37,7 +41,9 @@ pub(super) const PAGES: &[Page] = &[Page {
                 (
                     "refused",
                     "An ICMP error that quotes the probe came back; the line has its sender and meaning. \
-                     One that comes late replaces the fate reported before.",
+                     One that comes late replaces the fate reported before. With --tcp a RST refuses the \
+                     connection, too; it bears the target's address, even if a firewall on the way has sent \
+                     it, and the line has its TTL.",
                 ),
                 (
                     "corrupted",
@@ -72,7 +78,8 @@ pub(super) const PAGES: &[Page] = &[Page {
                     "dropped_inbound",
                     "The reply was on this host's wire and did not reach the socket: reverse path filter, wrong \
                      checksum, failed reassembly of its fragments, or, where no counter explains it, \
-                     consistent with a firewall.",
+                     consistent with a firewall. With --tcp: a SYN-ACK came, and the kernel did not reset the \
+                     connection, or a firewall dropped that RST.",
                 ),
             ],
             after: "",
@@ -222,6 +229,10 @@ pub(super) const PAGES: &[Page] = &[Page {
             "netsonde ping -c 5 192.0.2.7",
         ),
         example("Find the hosts of a range.", "netsonde ping 192.0.2.0/28"),
+        example(
+            "Is a port open, refused, and by whom, or silent? Also many at once.",
+            "netsonde ping --tcp 443 -c 3 192.0.2.7\nnetsonde ping --tcp 22 192.0.2.0/28",
+        ),
         example(
             "Save the packets of a run for Wireshark, each probe's fate as a comment.",
             "netsonde ping -c 3 -i 0.2 --evidence lost.pcapng 192.0.2.7 192.0.2.9",

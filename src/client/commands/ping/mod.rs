@@ -311,7 +311,7 @@ fn check_transport(args: &Ping, wanted: &[Wanted]) -> Result<(), Failure> {
     };
     if let Some(group) = wanted.iter().find(|one| one.is_group) {
         return Err(Failure::Other(format!(
-            "{}: {option} probes single hosts, not groups or broadcast addresses",
+            "{}: {option} is for single hosts, not for groups and broadcast addresses",
             group.target
         )));
     }
@@ -330,8 +330,7 @@ fn check_transport(args: &Ping, wanted: &[Wanted]) -> Result<(), Failure> {
     let most_ns = args.interval.unwrap_or(INTERVAL_NS) * UDP_FLOWS as u64;
     if args.timeout > most_ns {
         return Err(Failure::Other(format!(
-            "--udp: at most {UDP_FLOWS} probes of a target may wait for a reply; with this interval (-i) use -W {} \
-             or less",
+            "--udp: use -W {} or less with this interval (-i), since later replies could not be told apart",
             most_ns as f64 / 1e9
         )));
     }

@@ -206,9 +206,12 @@ impl<'a> Output<'a> {
             }
             ("refused", Some(from)) => {
                 let meaning = match (&probe.error, probe.reset) {
-                    (Some(error), _) => &error.meaning,
-                    (None, Some(true)) => "connection refused (RST)",
-                    (None, _) => "",
+                    (Some(error), _) => error.meaning.clone(),
+                    (None, Some(true)) => match probe.ttl {
+                        Some(ttl) => format!("connection refused (RST, TTL {ttl})"),
+                        None => "connection refused (RST)".into(),
+                    },
+                    (None, _) => String::new(),
                 };
                 let whom = if self.is_single {
                     String::new()

@@ -202,10 +202,11 @@ impl Run {
             if let Some(flow) = ports.flow(transport, segment.source_port) {
                 self.on_segment_out(seen, flow, at);
             }
-        } else if seen.is_inbound && self.has_port(segment.source_port) {
-            if let Some(flow) = ports.flow(transport, segment.destination_port) {
-                self.on_segment_back(seen, flow, at);
-            }
+        } else if seen.is_inbound
+            && self.has_port(segment.source_port)
+            && let Some(flow) = ports.flow(transport, segment.destination_port)
+        {
+            self.on_segment_back(seen, flow, at);
         }
     }
 
