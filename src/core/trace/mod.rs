@@ -25,8 +25,7 @@ use std::net::IpAddr;
 
 use crate::protocol::trace::{Answer, Step};
 
-pub use remarks::Remark;
-pub use report::{Hop, Link, Node, Report, RoundTrips, Times, Verdict};
+pub use report::{Hop, Link, Node, Remark, Report, RoundTrips, Times, Verdict};
 pub use stopping::{CONFIDENCE, probes_needed};
 
 /// Settings of a trace.
@@ -148,6 +147,13 @@ impl Trace {
         };
         sent.outcome = Some((kind, from, answer));
         self.ended_ns = now_ns;
+    }
+
+    /// Returns what the trace shows so far.
+    pub fn report(&self) -> Report {
+        let mut report = self.hops_and_links();
+        report.remarks = remarks::of(self, &report);
+        report
     }
 
     /// Returns the number of probes that were sent.

@@ -64,6 +64,13 @@ impl Trace {
         }
         self.extend_path(&mut next, now_ns);
         if let Some(end) = self.end {
+            // The first flow may have lost its probe to the target, and reached it with the next TTL only.
+            let all = self.settings.first..end;
+            let end = all
+                .into_iter()
+                .find(|hop| self.is_target_only(*hop))
+                .unwrap_or(end);
+            self.end = Some(end);
             self.add_flows(end, &mut next.steps, now_ns);
         }
         let is_pending = self.sent.iter().any(|sent| sent.outcome.is_none());
@@ -78,6 +85,12 @@ impl Trace {
             next.is_done = !is_pending && self.end.is_some();
         }
         next
+    }
+
+    /// Returns whether the target answers at a hop, and no router.
+    fn is_target_only(&self, hop: u8) -> bool {
+        let has = |kind: Kind| self.at(hop).any(|sent| sent.kind() == Some(kind));
+        has(Kind::Target) && !has(Kind::Router)
     }
 
     /// Returns the TTL at which the target or a refusal ends the way of a flow.
@@ -249,7 +262,7 @@ impl Trace {
         let is_router = |sent: &&Sent| sent.kind() == Some(Kind::Router);
         let is_last = !all.iter().copied().any(|sent| is_router(&sent));
         let queries = self.settings.queries as u16;
-        let shared = match self.end_of(0) == Some(hop) {
+        let shared = match hop == end && self.end_of(0).is_some() {
             // Probes of the first flow that went too far reached it, too.
             true => queries
                 .saturating_sub(self.beyond(hop).count() as u16)

@@ -3,27 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::Serialize;
-
-use super::report::{Hop, Node, Report, Verdict};
+use super::report::{Hop, Node, Remark, Report, Verdict};
 use super::{Kind, Sent, Trace};
 use crate::text::counted;
 
 /// Difference of the hops there and back from which on a path is told to be asymmetric: routers differ in where they
 /// count their own hop.
 const ASYMMETRY: u8 = 2;
-
-/// An observation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Remark {
-    /// Name of its kind.
-    pub id: &'static str,
-    /// TTL that it is about; `None` if it is about the whole path.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hop: Option<u8>,
-    /// Description.
-    pub text: String,
-}
 
 /// Returns all remarks, those of the whole path first.
 pub(super) fn of(trace: &Trace, report: &Report) -> Vec<Remark> {

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::remarks::{self, Remark};
 use super::{CONFIDENCE, Kind, Purpose, Sent, Trace, probes_needed};
 use crate::protocol::trace::{Interface, Label, Quote};
 
@@ -149,6 +148,18 @@ pub struct Link {
     pub to: IpAddr,
 }
 
+/// An observation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    /// Name of its kind.
+    pub id: &'static str,
+    /// TTL that it is about; `None` if it is about the whole path.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hop: Option<u8>,
+    /// Description.
+    pub text: String,
+}
+
 /// The result of a trace.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Report {
@@ -169,8 +180,8 @@ pub struct Report {
 }
 
 impl Trace {
-    /// Returns what the trace shows so far.
-    pub fn report(&self) -> Report {
+    /// Returns what the trace shows so far, without remarks.
+    pub(super) fn hops_and_links(&self) -> Report {
         let first = self.settings.first;
         let answered = (first..=self.frontier)
             .rev()
@@ -180,7 +191,7 @@ impl Trace {
         self.judge(&mut hops);
         let links = self.links(&hops);
         let target = |sent: &&Sent| sent.kind() == Some(Kind::Target);
-        let mut report = Report {
+        Report {
             is_reached: self.sent.iter().any(|sent| target(&sent)),
             probes: self.sent.len() as u32,
             duration_ns: self.ended_ns.saturating_sub(self.started_ns),
@@ -188,9 +199,7 @@ impl Trace {
             hops,
             links,
             remarks: Vec::new(),
-        };
-        report.remarks = remarks::of(self, &report);
-        report
+        }
     }
 
     /// All probes to a TTL, for whatever purpose.
