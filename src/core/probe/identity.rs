@@ -96,6 +96,10 @@ pub fn write_request(
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
     let marked = size.min(TOKEN);
     packet[HEADER..HEADER + marked].copy_from_slice(&token[..marked]);
+    // A request with a chosen checksum may have been there.
+    for at in TOKEN..BALANCED.min(size) {
+        packet[HEADER + at] = filler(pattern, at);
+    }
     if is_ipv4 {
         let sum = !(crate::wire::cursor::sum(packet, 0) as u16);
         packet[2..4].copy_from_slice(&sum.to_be_bytes());
@@ -215,6 +219,9 @@ mod tests {
                     assert_eq!(crate::wire::cursor::sum(&packet, 0) as u16, 0xffff);
                     let payload = &packet[HEADER..];
                     assert_eq!(check_balanced(payload, &token, size), Payload::Intact);
+                    // The buffer is used again by another run.
+                    write_request(&mut packet, true, (7, sequence), &token, size, &[]);
+                    assert_eq!(check(&packet[HEADER..], &token, size, &[]), Payload::Intact);
                 }
             }
         }

@@ -166,15 +166,15 @@ fn options(args: &Args) -> Options {
     }
 }
 
+/// An address with its name, if it has one.
+type Found = (IpAddr, Option<String>);
+
 /// Names of addresses, looked up while the trace goes on.
 struct Names {
     is_wanted: bool,
     asked: HashSet<IpAddr>,
     known: HashMap<IpAddr, String>,
-    found: (
-        Sender<(IpAddr, Option<String>)>,
-        Receiver<(IpAddr, Option<String>)>,
-    ),
+    found: (Sender<Found>, Receiver<Found>),
     pending: usize,
 }
 

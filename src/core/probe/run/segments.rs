@@ -104,11 +104,8 @@ impl Run {
 
     /// Returns whether a segment has the protocol and a destination port of this run's probes.
     fn is_own(&self, segment: &Segment) -> bool {
-        let is_same = match (segment.transport(), self.settings.transport) {
-            (Transport::Udp { .. }, Transport::Udp { .. }) => true,
-            (Transport::Tcp { .. }, Transport::Tcp { .. }) => true,
-            _ => false,
-        };
+        let protocol = |of: Transport| std::mem::discriminant(&of);
+        let is_same = protocol(segment.transport()) == protocol(self.settings.transport);
         is_same && self.has_port(segment.destination_port)
     }
 
