@@ -58,6 +58,7 @@ fn main() -> ExitCode {
             broadcast_is_what_the_kernel_routes_as_such,
         ),
         ("bytes_have_a_rate", bytes_have_a_rate),
+        ("ports_have_the_rates_of_ping", ports_have_the_rates_of_ping),
         (
             "a_private_service_has_a_private_directory",
             a_private_service_has_a_private_directory,
@@ -490,6 +491,39 @@ fn bytes_have_a_rate() -> Outcome {
     // Small probes do not notice.
     let output = service.netsonde(&["ping", "-q", "-f", "-c", "500", "10.0.0.1"]);
     assert!(output.status.success(), "{}", printed(&output));
+    Ok(())
+}
+
+/// Nobody scans faster than ping lets them: ports are probed within the same rates, one port a run.
+fn ports_have_the_rates_of_ping() -> Outcome {
+    need_users();
+    let (_a, b) = pair();
+    let service = service(&b, "[ping]\nrate_per_uid = 50\n");
+    for (arguments, words) in [
+        (&["-i", "0", "10.0.0.1"][..], "shorter intervals"),
+        (&["--rate", "1000", "10.0.0.1"], "more probes a second"),
+        (&["10.0.0.255"], "broadcast"),
+    ] {
+        for transport in [["--tcp", "443"], ["--udp", "9"]] {
+            // With udp the interval limits the timeout, which is checked first.
+            let quick = ["-c", "1", "-W", "0.000000001"];
+            let all = [&["ping"][..], &transport, &quick, arguments].concat();
+            let output = client(&service, ONE, &all).output()?;
+            let printed = printed(&output);
+            let is_refused = output.status.code() == Some(2);
+            let is_named = printed.contains(words) || arguments[0] == "-i";
+            assert!(is_refused && is_named, "{all:?}: {printed}");
+        }
+    }
+    let sweep = [
+        "--json", "ping", "--tcp", "443", "-c", "100", "-i", "0.1", "-W", "0.2",
+    ];
+    let sweep = [&sweep[..], &["-w", "2", "10.0.0.0/25"]].concat();
+    let output = client(&service, ONE, &sweep).output()?;
+    let text = String::from_utf8(output.stdout)?;
+    let total: Value = serde_json::from_str(text.lines().last().unwrap())?;
+    let sent = number(&total["sent"]);
+    assert!((1..=102).contains(&sent), "{sent} probes in 2 s: {total}");
     Ok(())
 }
 

@@ -502,6 +502,20 @@ fn sockets_of_the_sender_receive_nothing() -> Outcome {
             "--udp", "9", "-c", "300", "-i", "0.05", "-W", "0.5", "-w", "3", "-q", "10.0.0.2",
         ],
     );
+    let _own = Ports::open(&a);
+    let ends = ("10.0.0.2".parse()?, "10.0.0.1".parse()?);
+    let flood = b.run(|| {
+        traffic::raw_ipv4(ends.1, libc::IPPROTO_TCP, 50_000, None, |number, packet| {
+            *packet = traffic::syn(
+                ends.0,
+                ends.1,
+                20_000 + number as u16 % 20_000,
+                443,
+                number as u32,
+            );
+        })
+    })?;
+    assert!(flood.packets >= 50_000);
     let mut checked = 0;
     for name in ["raw", "raw6"] {
         let text = a.proc_net(name);

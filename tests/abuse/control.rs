@@ -757,8 +757,8 @@ fn unrequested_descriptors_are_closed() -> Outcome {
         }
     }
     assert_eq!(send(&stream, 254), Err(nix::errno::Errno::EINVAL));
-    // With none received, there are those of a few connections.
-    assert!(most < 64, "{most} descriptors are open");
+    // With none received, there are those of a few connections, and twice those of the ports of probes by UDP.
+    assert!(most < 96, "{most} descriptors are open");
     drop(stream);
     watch.end(
         &service,

@@ -381,7 +381,7 @@ fn memberships_leave_descriptors_for_engines() -> Outcome {
         lab::veth(&a, &format!("v{number}"), &b, &format!("v{number}"))?;
     }
     let mut shell = Command::new("sh");
-    shell.args(["-c", "ulimit -n 100; exec \"$@\"", "sh"]);
+    shell.args(["-c", "ulimit -n 200; exec \"$@\"", "sh"]);
     let service = Service::under(&a, shell, "", &[]);
     let status = service.until("some could not be joined", |status| {
         hits(status, "memberships not joined") > 0
@@ -397,7 +397,7 @@ fn memberships_leave_descriptors_for_engines() -> Outcome {
     let keeper = number(&status["keeper_pid"]);
     let open = super::watch::held(keeper).descriptors;
     println!(
-        "E10: NOFILE 100, {} links: {} memberships not joined, the keeper has {open:?} open, and the next engine started",
+        "E10: NOFILE 200, {} links: {} memberships not joined, the keeper has {open:?} open, and the next engine started",
         LINKS + 2,
         hits(&status, "memberships not joined")
     );

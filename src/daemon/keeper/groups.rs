@@ -13,9 +13,9 @@ use crate::linux::option::set_option;
 
 /// Maximum number of interfaces with memberships: each costs two descriptors.
 const MOST_INTERFACES: usize = 2048;
-/// Descriptors kept free of memberships: those of the keeper itself, and those for starting the
-/// next engine. Without them, the first engine on a host with many interfaces would be the last.
-const RESERVE: u64 = 48;
+/// Descriptors kept free of memberships: those of the keeper itself, 84 of which send probes by TCP and UDP and
+/// reserve their ports, and those for starting the next engine. Without them, the first engine on a host with many interfaces would be the last.
+const RESERVE: u64 = 136;
 
 struct Joined {
     /// Kept open, because closing them leaves the groups.

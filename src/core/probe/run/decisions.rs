@@ -247,7 +247,9 @@ impl Run {
         event.ttl = probe.from.map(|_| probe.ttl);
         if probe.reply_socket_ns != 0 {
             event.rtt_ns = Some(probe.reply_socket_ns.saturating_sub(probe.sent_at()));
-            event.wake_ns = Some(probe.reply_read_ns.saturating_sub(probe.reply_socket_ns));
+            // A reply by TCP is read from the wire.
+            event.wake_ns = (!matches!(self.settings.transport, Transport::Tcp { .. }))
+                .then(|| probe.reply_read_ns.saturating_sub(probe.reply_socket_ns));
         }
         let back = if probe.reply_wire_ns != 0 {
             probe.reply_wire_ns

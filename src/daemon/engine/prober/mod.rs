@@ -473,6 +473,9 @@ impl Prober {
         };
         let rates = Rates::new(sender, &self.limits, now_ns);
         self.users.entry(owner).or_insert(rates);
+        if settings.transport != Transport::Echo {
+            self.discard_datagrams();
+        }
         let mut run = Run::new(number, id, settings, targets, now_ns);
         run.first_flow = self.next_flow;
         self.runs.insert(

@@ -129,8 +129,11 @@ impl Prober {
     /// Receives replies, errors and send timestamps from all sockets. Returns whether there may be more:
     /// sockets report new packets only, not those that are left.
     pub(super) fn receive(&mut self, context: &PollContext<'_>) -> io::Result<bool> {
-        self.receive_answers(context)?;
-        let mut may_have_more = self.receive_datagrams()?;
+        let mut may_have_more = false;
+        if self.has_segments() {
+            self.receive_answers(context)?;
+            may_have_more |= self.receive_datagrams()?;
+        }
         for family in 0..self.sockets.len() {
             may_have_more |= is_full(|| self.receive_packets(family, context))?;
             may_have_more |= is_full(|| self.receive_stamps(family))?;

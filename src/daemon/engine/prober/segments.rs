@@ -297,6 +297,19 @@ impl Prober {
         }
     }
 
+    /// Discards what came to the reserved ports while there was no run that could have asked for it.
+    pub(super) fn discard_datagrams(&mut self) {
+        if self.has_segments() {
+            return;
+        }
+        // A flood goes on; its datagrams have other senders than the targets.
+        for _ in 0..MAX_ANSWERS_PER_POLL {
+            if !self.receive_datagrams().unwrap_or(false) {
+                return;
+            }
+        }
+    }
+
     /// Receives the datagrams that came to the reserved ports.
     pub(super) fn receive_datagrams(&mut self) -> io::Result<bool> {
         let mut may_have_more = false;
