@@ -200,6 +200,13 @@ const ROWS: &[Row] = &[
         "ping -W 0 10.0.0.2",
         "ping -c 1 10.0.0.2",
     ),
+    (
+        "trace",
+        "",
+        "trace -I nope0 10.0.0.2",
+        "trace -W 0 10.0.0.2",
+        "trace 10.0.0.2",
+    ),
     ("families", "", "families vsokc", "", "families"),
     (
         "sockets",
@@ -721,6 +728,8 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     ("ping -s 65508 10.0.0.2", "-s: 65508 is more than 65507"),
     ("ping -t 0 10.0.0.2", "-t: must be 1 to 255, not 0"),
+    ("trace -m 65 10.0.0.2", "-m: must be 1 to 64, not 65"),
+    ("trace -f 9 -m 3 10.0.0.2", "-f 9 is more than -m 3"),
     (
         "ping -Q 256 10.0.0.2",
         "-Q: must be 0 to 255, or 0x0 to 0xff, not \"256\"",

@@ -5,8 +5,8 @@
 mod sample;
 
 use netsonde_core::protocol::{
-    CAPTURE, HISTORY, INVENTORY, MULTICAST, PING, SERVICE, VARLINK, capture, history, inventory,
-    multicast, ping, service,
+    CAPTURE, HISTORY, INVENTORY, MULTICAST, PING, SERVICE, TRACE, VARLINK, capture, history,
+    inventory, multicast, ping, service, trace,
 };
 use sample::sample;
 use serde::Serialize;
@@ -254,6 +254,91 @@ fn capture_types_agree() {
         reply(&idl, "Capture"),
         &to_value(opened).unwrap(),
     );
+}
+
+#[test]
+fn trace_types_agree() {
+    let idl = IDL::try_from(TRACE).unwrap();
+    let sides = |method: &str, call: Value, reply: Option<Value>| {
+        let of = &idl.methods[method];
+        check(&idl, method, &of.input.elts, &call);
+        if let Some(reply) = reply {
+            check(&idl, method, &of.output.elts, &reply);
+        }
+    };
+    let text = || Some("x".to_owned());
+    let options = trace::Options {
+        timeout_ns: Some(1),
+        interval_ns: Some(1),
+        size: Some(14),
+        tos: Some(1),
+        pmtu_discovery: text(),
+        interface: text(),
+        source: text(),
+        transport: text(),
+        port: Some(1),
+    };
+    let call = trace::ProbeCall {
+        target: "10.0.0.1".into(),
+        probes: vec![trace::Step::default()],
+        options: Some(options),
+        open: Some(true),
+    };
+    let answer = trace::Answer {
+        instead_of: text(),
+        from: text(),
+        ttl: Some(64),
+        rtt_ns: Some(1),
+        wire_rtt_ns: Some(1),
+        error: Some(trace::IcmpError {
+            kind: 11,
+            code: 0,
+            from: "10.0.0.1".into(),
+            meaning: "m".into(),
+            mtu: Some(1400),
+        }),
+        quote: Some(trace::Quote {
+            ip_id: Some(1),
+            source: text(),
+            destination: text(),
+            checksum: Some(1),
+            ..Default::default()
+        }),
+        labels: Some(vec![trace::Label::default()]),
+        interfaces: Some(vec![trace::Interface {
+            index: Some(1),
+            address: text(),
+            name: text(),
+            mtu: Some(1500),
+            ..Default::default()
+        }]),
+        reset: Some(true),
+        errno: text(),
+        last_seen: text(),
+        interface: text(),
+        next_hop: text(),
+        link: text(),
+        hop: text(),
+        ..Default::default()
+    };
+    let reply = trace::ProbeReply {
+        run: Some(1),
+        id: Some(1),
+        answers: Some(vec![answer]),
+        forged: Some(1),
+    };
+    sides(
+        "Probe",
+        to_value(call).unwrap(),
+        Some(to_value(reply).unwrap()),
+    );
+    let add = trace::AddCall {
+        run: 1,
+        probes: vec![trace::Step::default()],
+    };
+    sides("Add", to_value(add).unwrap(), None);
+    let close = to_value(trace::CloseCall { run: 1 }).unwrap();
+    sides("Close", close, None);
 }
 
 #[test]

@@ -44,4 +44,5 @@ pub mod screen;
 pub mod sockets;
 pub mod talkers;
 pub mod text;
+pub mod trace;
 pub mod wire;

@@ -12,6 +12,7 @@
 //! | `option` | socket options that no crate wraps |
 //! | `seccomp` | filters of system calls, for keeper and engine |
 //! | `mapping` | memory shared between keeper, engine and kernel |
+//! | `names` | names of addresses, by the resolver |
 //! | `processes` | which process holds a socket, and copies of sockets |
 //! | `group_socket` | group memberships by interface index |
 //! | `received` | descriptors that arrive with a message, or from the starter |
@@ -26,6 +27,8 @@ pub mod diag;
 pub(crate) mod group_socket;
 #[cfg(feature = "daemon")]
 pub mod mapping;
+#[cfg(feature = "client")]
+pub(crate) mod names;
 #[cfg(feature = "client")]
 pub(crate) mod netfilter;
 #[cfg(any(feature = "daemon", feature = "client"))]

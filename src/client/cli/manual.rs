@@ -9,6 +9,7 @@ mod overview;
 mod packets;
 mod ping;
 mod service;
+mod trace;
 
 pub use overview::{ENVIRONMENT, FILES, OVERVIEW};
 
@@ -154,6 +155,7 @@ pub fn pages() -> impl Iterator<Item = &'static Page> {
         packets::PAGES,
         history::PAGES,
         ping::PAGES,
+        trace::PAGES,
         multicast::PAGES,
         host::PAGES,
         service::TOOLS,

@@ -13,7 +13,7 @@ use super::tcpdump;
 use super::usage::Typed;
 use crate::client::commands::{
     capture, connections, counters, demo, doctor, drops, events, families, history, interfaces,
-    keep, mcast, monitor, neighbors, outages, ping, sockets, status, talkers, watch,
+    keep, mcast, monitor, neighbors, outages, ping, sockets, status, talkers, trace, watch,
 };
 use crate::client::failure::Failure;
 use crate::client::guard;
@@ -225,6 +225,7 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
             neighbors::run(global, service.if_running(), &args)
         }
         Command::Ping(args) => ping::ping(global, service.required()?, args),
+        Command::Trace(args) => trace::run(global, service.required()?, args),
         Command::Families(args) => families::run(global, args),
         Command::Sockets(args) => sockets::run(global, service.if_running(), args),
         Command::Doctor(args) => match &args.target {

@@ -34,6 +34,7 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("options.flood", "flood"),
     ("options.broadcast", "broadcast"),
     ("targets", "targets"),
+    ("target", "target"),
     ("selection.last_ns", "last"),
     ("selection.since_ns", "since"),
     ("selection.until_ns", "until"),

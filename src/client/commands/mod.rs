@@ -20,4 +20,5 @@ mod recorded_neighbors;
 pub mod sockets;
 pub mod status;
 pub mod talkers;
+pub mod trace;
 pub mod watch;

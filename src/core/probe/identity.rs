@@ -11,6 +11,8 @@ use std::net::IpAddr;
 pub const TOKEN: usize = 12;
 /// Size of an echo header in bytes.
 pub const HEADER: usize = 8;
+/// Least payload of a request with a chosen checksum: the token, and the word that balances it.
+pub const BALANCED: usize = TOKEN + 2;
 
 /// Computes the tokens of probes.
 #[derive(Clone, Debug)]
@@ -53,6 +55,13 @@ impl Identity {
         token[4..].copy_from_slice(&cookie.to_be_bytes());
         token
     }
+
+    /// Returns the ICMP checksum of a flow of a run: another one for each flow, and neither 0 nor 0xffff, which
+    /// mean the same.
+    pub fn checksum(&self, run: u64, flow: u16) -> u16 {
+        let start = self.secret.hash_one((run, "flows"));
+        1 + (start.wrapping_add(flow.into()) % 0xfffe) as u16
+    }
 }
 
 /// Returns the filler byte at payload offset `at`: the given pattern repeated, or the low byte of
@@ -87,10 +96,37 @@ pub fn write_request(
     packet[6..8].copy_from_slice(&sequence.to_be_bytes());
     let marked = size.min(TOKEN);
     packet[HEADER..HEADER + marked].copy_from_slice(&token[..marked]);
+    // A request with a chosen checksum may have been there.
+    for at in TOKEN..BALANCED.min(size) {
+        packet[HEADER + at] = filler(pattern, at);
+    }
     if is_ipv4 {
         let sum = !(crate::wire::cursor::sum(packet, 0) as u16);
         packet[2..4].copy_from_slice(&sum.to_be_bytes());
     }
+}
+
+/// Changes an echo request with at least [`BALANCED`] bytes of payload so that its checksum is `checksum`, which is
+/// neither 0 nor 0xffff. For IPv6 the kernel's checksum is then the same for all such requests between the same
+/// addresses.
+pub fn balance(packet: &mut [u8], checksum: u16) {
+    let at = HEADER + TOKEN;
+    packet[2..4].copy_from_slice(&checksum.to_be_bytes());
+    packet[at..at + 2].fill(0);
+    let word = !(crate::wire::cursor::sum(packet, 0) as u16);
+    packet[at..at + 2].copy_from_slice(&word.to_be_bytes());
+}
+
+/// Compares the payload of a reply with that of a request that [`balance`] changed. The checksum covers the word that
+/// it chose.
+pub fn check_balanced(payload: &[u8], token: &[u8; TOKEN], size: usize) -> Payload {
+    let mut plain = payload.to_vec();
+    if let Some(word) = plain.get_mut(TOKEN..BALANCED) {
+        for (byte, at) in word.iter_mut().zip(TOKEN..) {
+            *byte = filler(&[], at);
+        }
+    }
+    check(&plain, token, size, &[])
 }
 
 /// Returns whether the start of a payload matches the token, as far as both extend.
@@ -165,6 +201,33 @@ mod tests {
             identity.token(1, target, 7),
             Identity::new(0x6e73_6f6e).token(1, target, 7)
         );
+    }
+
+    #[test]
+    fn requests_of_a_flow_have_one_checksum() {
+        let identity = Identity::new(0x6e73_6f6e);
+        let target = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
+        for size in [BALANCED, 15, 56, 1472] {
+            for flow in [0, 1, 500] {
+                let checksum = identity.checksum(3, flow);
+                for sequence in 1..200u16 {
+                    let token = identity.token(3, target, sequence.into());
+                    let mut packet = Vec::new();
+                    write_request(&mut packet, true, (7, sequence), &token, size, &[]);
+                    balance(&mut packet, checksum);
+                    assert_eq!(packet[2..4], checksum.to_be_bytes());
+                    assert_eq!(crate::wire::cursor::sum(&packet, 0) as u16, 0xffff);
+                    let payload = &packet[HEADER..];
+                    assert_eq!(check_balanced(payload, &token, size), Payload::Intact);
+                    // The buffer is used again by another run.
+                    write_request(&mut packet, true, (7, sequence), &token, size, &[]);
+                    assert_eq!(check(&packet[HEADER..], &token, size, &[]), Payload::Intact);
+                }
+            }
+        }
+        let all: std::collections::HashSet<u16> =
+            (0..1000).map(|flow| identity.checksum(3, flow)).collect();
+        assert_eq!(all.len(), 1000);
     }
 
     #[test]

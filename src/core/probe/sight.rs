@@ -62,6 +62,8 @@ pub struct Quoted {
     pub to: IpAddr,
     /// The quoted packet.
     pub probe: QuotedProbe,
+    /// Headers of the error and of the quoted request.
+    pub headers: QuotedHeaders,
 }
 
 impl Quoted {
@@ -80,6 +82,27 @@ impl Quoted {
             QuotedProbe::Segment(segment) => Some(segment),
         }
     }
+}
+
+/// What the headers of an error and of the request that it quotes show of the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuotedHeaders {
+    /// TTL or hop limit of the error.
+    pub error_ttl: u8,
+    /// Address that the error was sent to; `None` where the socket does not tell.
+    pub error_to: Option<IpAddr>,
+    /// Source of the quoted request.
+    pub source: IpAddr,
+    /// TTL or hop limit of the quoted request.
+    pub ttl: u8,
+    /// Type of service or traffic class of the quoted request.
+    pub tos: u8,
+    /// Length of the quoted request with its IP header, in bytes.
+    pub length: u32,
+    /// Identification of the quoted request (IPv4).
+    pub ip_id: Option<u16>,
+    /// ICMP checksum of the quoted request.
+    pub checksum: u16,
 }
 
 /// Place of a fragment in its datagram.
@@ -217,7 +240,7 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
                 let verified = whole && checksum != Checksum::NotReady;
                 return segment(seen.ip_protocol, message, (from, to), ip_id, ttl, verified);
             }
-            v4_message(message, (from, to), ttl, (whole, fragment), checksum)
+            v4_message(message, (from, Some(to)), ttl, (whole, fragment), checksum)
         }
         ethertype::IPV6 => {
             let header = bytes.get(seen.network..)?;
@@ -238,7 +261,7 @@ pub fn sight(bytes: &[u8], seen: &Glance, whole: bool, checksum: Checksum) -> Op
                 let verified = whole && checksum != Checksum::NotReady;
                 return segment(seen.ip_protocol, message, (from, to), None, ttl, verified);
             }
-            v6_message(message, (from, to), ttl, (whole, fragment), checksum)
+            v6_message(message, (from, Some(to)), ttl, (whole, fragment), checksum)
         }
         _ => None,
     }
@@ -322,14 +345,14 @@ fn arp(packet: &[u8]) -> Option<SightingKind> {
 /// Parses an ICMP message (RFC 792).
 fn v4_message(
     message: &[u8],
-    (from, to): (IpAddr, IpAddr),
+    (from, to): (IpAddr, Option<IpAddr>),
     ttl: u8,
     (whole, fragment): (bool, Option<Fragment>),
     checksum: Checksum,
 ) -> Option<SightingKind> {
     match *message.first()? {
         8 => Some(SightingKind::Request {
-            to,
+            to: to?,
             echo: Echo::read(message)?,
             is_fragmented: fragment.is_some(),
         }),
@@ -362,6 +385,16 @@ fn v4_message(
                     mtu: (kind == 3 && code == 4 && mtu != 0).then_some(mtu),
                     to: ipv4(quoted, 16)?,
                     probe,
+                    headers: QuotedHeaders {
+                        error_ttl: ttl,
+                        error_to: to,
+                        source: ipv4(quoted, 12)?,
+                        ttl: quoted[8],
+                        tos: quoted[1],
+                        length: u16::from_be_bytes([quoted[2], quoted[3]]).into(),
+                        ip_id: Some(u16::from_be_bytes([quoted[4], quoted[5]])),
+                        checksum: u16::from_be_bytes([quoted[header + 2], quoted[header + 3]]),
+                    },
                 },
             })
         }
@@ -372,19 +405,22 @@ fn v4_message(
 /// Parses an ICMPv6 message (RFC 4443, RFC 4861).
 fn v6_message(
     message: &[u8],
-    (from, to): (IpAddr, IpAddr),
+    (from, to): (IpAddr, Option<IpAddr>),
     ttl: u8,
     (whole, fragment): (bool, Option<Fragment>),
     checksum: Checksum,
 ) -> Option<SightingKind> {
     match *message.first()? {
         128 => Some(SightingKind::Request {
-            to,
+            to: to?,
             echo: Echo::read(message)?,
             is_fragmented: fragment.is_some(),
         }),
         129 => {
             let intact = || {
+                let Some(to) = to else {
+                    return false;
+                };
                 let pseudo = pseudo_sum(ip_protocol::ICMPV6, message.len(), from, to);
                 sum(message, pseudo) == 0xffff
             };
@@ -420,6 +456,16 @@ fn v6_message(
                     mtu: (kind == 2 && mtu != 0).then_some(mtu),
                     to: ipv6(quoted, 24)?,
                     probe,
+                    headers: QuotedHeaders {
+                        error_ttl: ttl,
+                        error_to: to,
+                        source: ipv6(quoted, 8)?,
+                        ttl: quoted[7],
+                        tos: quoted[0] << 4 | quoted[1] >> 4,
+                        length: 40 + u32::from(u16::from_be_bytes([quoted[4], quoted[5]])),
+                        ip_id: None,
+                        checksum: u16::from_be_bytes([quoted[at + 2], quoted[at + 3]]),
+                    },
                 },
             })
         }
@@ -432,7 +478,7 @@ fn v6_message(
 pub fn from_socket_v4(packet: &[u8]) -> Option<(SightingKind, &[u8])> {
     let start = usize::from(packet.first()? & 0x0f) * 4;
     let message = packet.get(start..)?;
-    let addresses = (ipv4(packet, 12)?, ipv4(packet, 16)?);
+    let addresses = (ipv4(packet, 12)?, ipv4(packet, 16));
     let what = v4_message(
         message,
         addresses,
@@ -446,7 +492,7 @@ pub fn from_socket_v4(packet: &[u8]) -> Option<(SightingKind, &[u8])> {
 /// Parses a message from a raw ICMPv6 socket. The kernel has verified its checksum (RFC 3542,
 /// section 3.1).
 pub fn from_socket_v6(message: &[u8], from: IpAddr, ttl: u8) -> Option<SightingKind> {
-    v6_message(message, (from, from), ttl, (false, None), Checksum::Unknown)
+    v6_message(message, (from, None), ttl, (false, None), Checksum::Unknown)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! | `service` | health, limits, interfaces |
 //! | `capture` | recorded packets |
 //! | `ping` | probes and their fates |
+//! | `trace` | probes with a hop limit and a flow each |
 //! | `multicast` | groups, queriers, routers, streams |
 //! | `inventory` | flows, hosts, events |
 //! | `history` | monitors, outages, what is kept on disk: served by netsonde-historian |
@@ -16,6 +17,7 @@ pub mod inventory;
 pub mod multicast;
 pub mod ping;
 pub mod service;
+pub mod trace;
 
 /// Formats a time in nanoseconds since 1970 as the protocol has times: RFC 3339 in UTC with nanoseconds.
 pub fn time(ns: u64) -> String {
@@ -31,6 +33,8 @@ pub const SERVICE: &str = include_str!("io.netsonde.Service.varlink");
 pub const CAPTURE: &str = include_str!("io.netsonde.Capture.varlink");
 /// Definition of `io.netsonde.Ping`.
 pub const PING: &str = include_str!("io.netsonde.Ping.varlink");
+/// Definition of `io.netsonde.Trace`.
+pub const TRACE: &str = include_str!("io.netsonde.Trace.varlink");
 /// Definition of `io.netsonde.Multicast`.
 pub const MULTICAST: &str = include_str!("io.netsonde.Multicast.varlink");
 /// Definition of `io.netsonde.Inventory`.

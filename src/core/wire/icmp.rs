@@ -4,8 +4,8 @@
 use super::cursor::{Cursor, UnexpectedEnd, sum};
 use super::glance::ip_protocol as protocol;
 use super::ip::{Payload, read_quoted};
-use super::{Meaning, Packet, ProblemKind, cursor};
-use super::{mld, nd};
+use super::{Meaning, Packet, ProblemKind};
+use super::{extensions, mld, nd};
 
 /// An ICMP or ICMPv6 message that is neither ND nor MLD.
 #[derive(Clone, Debug, PartialEq)]
@@ -243,6 +243,7 @@ fn quote<'a>(packet: &mut Packet<'a>, icmp: &mut Icmp, mut from: Cursor<'a>, len
         return;
     }
     let start = from.offset();
+    let whole = { from }.rest();
     let quoted = if length > 0 {
         match from.sub(length) {
             Ok(quoted) => quoted,
@@ -255,33 +256,12 @@ fn quote<'a>(packet: &mut Packet<'a>, icmp: &mut Icmp, mut from: Cursor<'a>, len
     let what = read_quoted(packet, quoted);
     packet.write_summary(format_args!(" for {what}"));
     if length > 0 {
-        icmp.labels = labels(packet, start.saturating_add(length), from);
+        let after = whole.get(length..).unwrap_or_default();
+        let labels = extensions::read(after).labels.into_iter();
+        icmp.labels = labels.map(|entry| entry.label).collect();
         if !icmp.labels.is_empty() {
             let labels: Vec<String> = icmp.labels.iter().map(u32::to_string).collect();
             packet.write_summary(format_args!(", mpls {}", labels.join("/")));
         }
     }
-}
-
-/// Extension objects (RFC 4884, section 7): class 1 are MPLS label stacks (RFC 4950).
-fn labels<'a>(packet: &Packet<'a>, start: usize, after: Cursor<'a>) -> Vec<u32> {
-    let end = after.offset().saturating_add(after.left());
-    let mut from = cursor(&packet.frame, start, end);
-    let mut labels = Vec::new();
-    if !matches!(from.u32(), Ok(head) if head >> 28 == 2) {
-        return labels;
-    }
-    while let (Ok(length), Ok(class), Ok(_)) = (from.u16(), from.u8(), from.u8()) {
-        let Ok(mut object) = from.sub(usize::from(length).saturating_sub(4)) else {
-            break;
-        };
-        while class == 1 && labels.len() < 16 {
-            let Ok(entry) = object.u32() else { break };
-            labels.push(entry >> 12);
-        }
-        if length < 4 {
-            break;
-        }
-    }
-    labels
 }

@@ -17,6 +17,7 @@ pub mod cursor;
 pub mod details;
 mod dns_name;
 mod ethertypes;
+pub mod extensions;
 mod frame;
 #[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Bounds are checked by `get`.
 pub mod glance;

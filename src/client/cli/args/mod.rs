@@ -16,6 +16,7 @@ mod ping;
 mod sockets;
 mod talkers;
 mod time;
+mod trace;
 mod values;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ pub use ping::{Ping, Pmtu};
 pub use sockets::Sockets;
 pub use talkers::{SortKey, Talkers};
 pub use time::parse_time;
+pub use trace::Trace;
 pub use values::{Lookback, parse_duration};
 
 /// Find out where packets die on this host, with evidence.
@@ -154,6 +156,8 @@ pub enum Command {
     Neighbors(NeighborsArgs),
     /// Ping hosts, and report where each lost probe died.
     Ping(Ping),
+    /// Show the path to a host: its hops, all equal ways, and where packets are lost or changed.
+    Trace(Trace),
     /// List socket address families and types, and kernel support. Needs no service.
     Families(Families),
     /// List sockets and their owners; who listens, who captures. Needs no service.

@@ -436,7 +436,8 @@ fn read_targets(args: &Ping) -> Result<(Vec<Wanted>, bool), Failure> {
     Ok((wanted, from_file))
 }
 
-fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
+/// Parses or resolves a target, of the family and with the interface that the options demand.
+pub(crate) fn read_target(text: &str, args: &Ping) -> Result<Wanted, Failure> {
     let (address, rest) = match text.find(['/', '%']) {
         Some(at) => text.split_at(at),
         None => (text, ""),

@@ -1,9 +1,9 @@
 //! PURE. Memory that a run may come to take, computed before anything is allocated for it.
 
 use super::{
-    DECISION_DELAY_NS, Event, ExtendedStats, KEPT_NS, MAX_EVENTS, MAX_KEPT_PROBES, MAX_RESPONDERS,
-    MAX_RESPONDERS_PER_RUN, MAX_TARGETS_WITH_WINDOWS, Probe, Responder, Settings, Target,
-    TargetStats,
+    DECISION_DELAY_NS, Event, ExtendedStats, KEPT_NS, ListedProbe, MAX_EVENTS, MAX_KEPT_PROBES,
+    MAX_LISTED, MAX_RESPONDERS, MAX_RESPONDERS_PER_RUN, MAX_TARGETS_WITH_WINDOWS, Probe, Responder,
+    Settings, Target, TargetStats,
 };
 use crate::probe::statistics::{Precision, Windows};
 use crate::probe::transport::Transport;
@@ -13,6 +13,10 @@ use std::net::IpAddr;
 const RUN: u64 = 64 * 1024;
 /// Bytes of an event with its texts.
 const EVENT: u64 = size_of::<Event>() as u64 + 192;
+/// Bytes of a listed probe in a list that doubles.
+const LISTED: u64 = 2 * size_of::<ListedProbe>() as u64;
+/// Bytes of errors with their extensions, until they are reported: those of 60 ms, and events that wait.
+const REFUSALS: u64 = 512 * 1024;
 /// Bytes of an entry of a hash map besides key and value, with the share that stays empty.
 const MAP_OVERHEAD: u64 = 1;
 /// Least and largest number of events for which a run has room from the start: what a poll produces.
@@ -55,7 +59,10 @@ impl Settings {
 
     /// Returns the number of probes that a run may send; `None` if it has no end.
     fn probes(&self, targets: u64) -> Option<u64> {
-        let counted = self.count.map(|count| u64::from(count) * targets);
+        let counted = match &self.listed {
+            Some(listed) if listed.is_open => Some(MAX_LISTED as u64),
+            _ => self.count.map(|count| u64::from(count) * targets),
+        };
         let timed = self.deadline_ns.map(|deadline_ns| {
             let seconds = deadline_ns.div_ceil(1_000_000_000);
             let rounds = self.probes_per_second(targets).saturating_mul(seconds);
@@ -135,7 +142,12 @@ impl Settings {
             true => (grown(kept) + grown(self.packed_room(count)) + 1) * 40 + count * 4,
             false => 0,
         };
+        let listed = match &self.listed {
+            Some(_) => kept * LISTED + REFUSALS,
+            None => 0,
+        };
         RUN + packed
+            + listed
             + segments
             + by_key
             + count * (of_target + histograms + extended)

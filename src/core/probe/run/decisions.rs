@@ -82,7 +82,7 @@ impl Run {
                 let sent_ns = probe.sent_ns;
                 let (place, _) = self.target_and_sequence(serial);
                 overdue.push((serial, self.targets[place], sent_ns));
-            } else if at.now_ns < probe.reply_socket_ns + DECISION_DELAY_NS {
+            } else if at.now_ns < probe.heard_ns() + DECISION_DELAY_NS {
                 break;
             }
             self.undecided += 1;
@@ -176,12 +176,19 @@ impl Run {
                 self.answered.pop_front();
                 continue;
             };
-            let seen = probe.request_wire_ns != 0 && probe.reply_wire_ns != 0;
-            if !seen && at.now_ns < probe.reply_socket_ns + DECISION_DELAY_NS && !self.stopped {
+            let seen = probe.request_wire_ns != 0
+                && probe.reply_wire_ns != 0
+                && probe.reply_socket_ns != 0;
+            if !seen && at.now_ns < probe.heard_ns() + DECISION_DELAY_NS && !self.stopped {
                 return;
             }
             let altered = probe.altered;
+            let is_refused = probe.refusal.is_some();
             self.answered.pop_front();
+            if is_refused {
+                self.report_refusal(serial, None, at);
+                continue;
+            }
             let fate = if altered {
                 Fate::Corrupted
             } else {
@@ -215,6 +222,7 @@ impl Run {
             queue_ns: None,
             wake_ns: None,
             error: None,
+            extensions: None,
             is_reset: false,
             errno: None,
             last_seen: None,

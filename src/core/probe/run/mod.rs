@@ -12,6 +12,7 @@
 //! | `cookies` | probes by cookie, for replies from other addresses |
 //! | `cost` | memory that a run may take |
 //! | `decisions` | fates, events |
+//! | `listed` | runs whose probes are listed one by one, with a hop limit and a flow each |
 //! | `packed` | fates as entries of fixed size |
 //! | `stats` | statistics of targets and responders |
 //! | `remarks` | what the probes of a target show together |
@@ -19,6 +20,7 @@
 mod cookies;
 mod cost;
 mod decisions;
+mod listed;
 mod packed;
 mod remarks;
 mod replies;
@@ -35,7 +37,9 @@ use super::identity::{Identity, TOKEN};
 use super::neighbors::ResolutionTracker;
 use super::sight::{Echo, Quoted};
 use super::transport::Transport;
+use crate::wire::extensions::Extensions;
 
+pub use listed::{ListedProbe, MAX_LISTED, Probes};
 pub use remarks::{OtherSources, Refusals, Remark};
 pub use segments::{HeardDatagram, SeenSegment};
 pub use stats::{ExtendedStats, Loss, Responder, TargetStats, UNRESPONSIVE_AFTER};
@@ -116,6 +120,8 @@ pub struct Settings {
     pub stamped: bool,
     /// Record every packet of the run, as far as there is room.
     pub is_evidence: bool,
+    /// The probes, if they are listed one by one: there is one target then.
+    pub listed: Option<Probes>,
 }
 
 #[cfg(test)]
@@ -137,6 +143,7 @@ impl Settings {
             packed: false,
             stamped: false,
             is_evidence: false,
+            listed: None,
         }
     }
 }
@@ -194,6 +201,8 @@ struct Probe {
     /// Identification of its IPv4 packet, of a segment or datagram that was seen leaving.
     ip_id: Option<u16>,
     from: Option<IpAddr>,
+    /// Error that answered a listed probe, until it is reported.
+    refusal: Option<Box<(Quoted, Extensions)>>,
 }
 
 impl Probe {
@@ -208,6 +217,14 @@ impl Probe {
                 self.batch_ns
             }
             None => self.sent_ns,
+        }
+    }
+
+    /// Returns when the reply or error was first seen: at the socket, or else on the wire.
+    fn heard_ns(&self) -> u64 {
+        match self.reply_socket_ns {
+            0 => self.reply_wire_ns,
+            ns => ns,
         }
     }
 
@@ -277,6 +294,8 @@ pub struct Event {
     pub wake_ns: Option<u64>,
     /// ICMP error, with its source.
     pub error: Option<(IpAddr, Quoted)>,
+    /// Extensions of the error, of a listed probe.
+    pub extensions: Option<Box<Extensions>>,
     /// Whether a RST refused the connection.
     pub is_reset: bool,
     /// Error number of the send call.
@@ -313,8 +332,27 @@ pub struct Outgoing {
     pub sequence: u16,
     /// Token at the start of the payload.
     pub token: [u8; TOKEN],
+    /// Hop limit and ICMP checksum of a listed probe.
+    pub special: Option<(u8, u16)>,
     /// Number of its flow, of probes by TCP and UDP.
     pub flow: usize,
+}
+
+/// An ICMP error that was received.
+#[derive(Clone, Copy, Debug)]
+pub struct ReceivedError<'a> {
+    /// Its source.
+    pub from: IpAddr,
+    /// Whether this host itself sent it.
+    pub is_local: bool,
+    /// Index of the incoming interface.
+    pub ifindex: u32,
+    /// What it says and quotes.
+    pub quoted: &'a Quoted,
+    /// Wall-clock time at which it came, in nanoseconds since 1970; 0 if it is missing.
+    pub stamp_ns: u64,
+    /// The whole message, if a socket received it; `None` if it was seen on the wire.
+    pub message: Option<&'a [u8]>,
 }
 
 /// One probe run.

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use super::{
-    EventContext, MAX_RESPONDERS, MAX_RESPONDERS_PER_RUN, Responder, Run, SocketReply, State,
-    target_key,
+    EventContext, MAX_RESPONDERS, MAX_RESPONDERS_PER_RUN, ReceivedError, Responder, Run,
+    SocketReply, State, target_key,
 };
 use crate::probe::Clock;
 use crate::probe::fate::Fate;
 use crate::probe::identity::{self, Identity, Payload, TOKEN};
-use crate::probe::sight::{Echo, Quoted};
+use crate::probe::sight::Echo;
 use crate::probe::statistics::Precision;
 
 impl Run {
@@ -173,7 +173,10 @@ impl Run {
         let is_group = target.is_group;
         let token = at.identity.token(self.number, target.address, sequence);
         let settings = &self.settings;
-        let checked = identity::check(heard.payload, &token, settings.size, &settings.pattern);
+        let checked = match settings.listed {
+            None => identity::check(heard.payload, &token, settings.size, &settings.pattern),
+            Some(_) => identity::check_balanced(heard.payload, &token, settings.size),
+        };
         if checked == Payload::Forged {
             self.forged += 1;
             return;
@@ -290,15 +293,9 @@ impl Run {
         }
     }
 
-    /// Records an ICMP error that quotes a probe. `is_local`: sent by this host itself.
-    pub fn error(
-        &mut self,
-        from: IpAddr,
-        is_local: bool,
-        ifindex: u32,
-        quoted: &Quoted,
-        at: &EventContext<'_>,
-    ) {
+    /// Records an ICMP error that quotes a probe.
+    pub fn error(&mut self, received: &ReceivedError<'_>, at: &EventContext<'_>) {
+        let (ifindex, quoted) = (received.ifindex, received.quoted);
         let Some(echo) = quoted.echo() else {
             return;
         };
@@ -306,17 +303,26 @@ impl Run {
             self.forged += u64::from(echo.token().len() >= TOKEN);
             return;
         };
-        self.refuse((serial, from), is_local, quoted, at);
+        self.refuse(serial, received, at);
     }
 
     /// Decides a probe that an error refused.
     pub(super) fn refuse(
         &mut self,
-        (serial, from): (u64, IpAddr),
-        is_local: bool,
-        quoted: &Quoted,
+        serial: u64,
+        received: &ReceivedError<'_>,
         at: &EventContext<'_>,
     ) {
+        if self.settings.listed.is_some() {
+            self.listed_error(serial, received, at);
+            return;
+        }
+        let ReceivedError {
+            from,
+            is_local,
+            quoted,
+            ..
+        } = *received;
         let Some(probe) = self.probe(serial) else {
             return;
         };

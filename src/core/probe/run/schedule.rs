@@ -127,6 +127,7 @@ impl Run {
             is_reset: false,
             ip_id: None,
             from: None,
+            refusal: None,
         });
         self.unconfirmed_sends += 1;
         let target = self.targets[at];
@@ -137,6 +138,7 @@ impl Run {
             target,
             sequence: sequence as u16,
             token,
+            special: self.special(sequence, identity),
             flow: self.flow(sequence),
         }
     }
@@ -194,7 +196,12 @@ impl Run {
         if self.stopped {
             return self.answered.is_empty();
         }
-        if !self.is_sent(now_ns) || self.undecided < self.next() || !self.answered.is_empty() {
+        let is_open = self.is_open();
+        if is_open
+            || !self.is_sent(now_ns)
+            || self.undecided < self.next()
+            || !self.answered.is_empty()
+        {
             return false;
         }
         let unanswered = self.probes.iter().rev().take(1024).any(|probe| {
@@ -218,10 +225,11 @@ impl Run {
             .map(|probe| probe.sent_ns + self.settings.timeout_ns + DECISION_DELAY_NS);
         let complete = self.answered.front().and_then(|serial| {
             let probe = self.probes.get(serial.saturating_sub(self.base) as usize)?;
-            Some(probe.reply_socket_ns + DECISION_DELAY_NS)
+            Some(probe.heard_ns() + DECISION_DELAY_NS)
         });
-        let linger = (self.is_sent(now_ns) && overdue.is_none() && complete.is_none())
-            .then_some(now_ns + 20_000_000);
+        let is_ending = self.is_sent(now_ns) && !self.is_open();
+        let linger =
+            (is_ending && overdue.is_none() && complete.is_none()).then_some(now_ns + 20_000_000);
         [overdue, complete, linger].into_iter().flatten().min()
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::{EventContext, Run, State};
+use super::{EventContext, ReceivedError, Run, State};
 use crate::probe::fate::Fate;
 use crate::probe::identity::TOKEN;
 use crate::probe::sight::Quoted;
 use crate::probe::transport::{
-    Answer, Segment, SegmentKind, SourcePorts, Transport, checksum_of, is_quote_of, sequence_of,
-    tcp_answer, tcp_flag,
+    Answer, Segment, SegmentKind, SourcePorts, Transport, UDP_FLOWS, checksum_of, is_quote_of,
+    sequence_of, tcp_answer, tcp_flag,
 };
 
 /// Maximum number of errors of a run that wait until their probe was seen leaving; the rings show it up to 20 ms
@@ -21,7 +21,7 @@ const MAX_PENDING: usize = 256;
 pub(super) struct SegmentIndex {
     /// Serial numbers by sequence number (TCP), or flow and checksum (UDP). At most twice as many as probes.
     serials: HashMap<u32, u64, foldhash::quality::RandomState>,
-    pending: Vec<(u64, IpAddr, Quoted)>,
+    pending: Vec<(u64, IpAddr, Quoted, u64)>,
 }
 
 /// A segment or datagram that crossed an interface.
@@ -72,7 +72,41 @@ fn key(transport: Transport, flow: usize, token: &[u8; TOKEN]) -> u32 {
 impl Run {
     /// Returns the flow of the probe with a sequence number.
     pub fn flow(&self, sequence: u32) -> usize {
-        (sequence as usize).wrapping_add(self.first_flow) % self.settings.transport.flows()
+        let flow = match self.listed(sequence) {
+            Some(probe) => probe.flow.into(),
+            None => (sequence as usize).wrapping_add(self.first_flow),
+        };
+        flow % self.settings.transport.flows()
+    }
+
+    /// Returns the destination port of the probe with a sequence number; 0 for echo.
+    pub fn port(&self, sequence: u32) -> u16 {
+        let port = self.settings.transport.port().unwrap_or(0);
+        match (self.listed(sequence), self.has_port_per_flow()) {
+            (Some(probe), true) => port.saturating_add(probe.flow / UDP_FLOWS as u16),
+            _ => port,
+        }
+    }
+
+    fn has_port_per_flow(&self) -> bool {
+        let listed = self.settings.listed.as_ref();
+        listed.is_some_and(|listed| listed.has_port_per_flow)
+    }
+
+    /// Returns whether probes of this run may be sent to a port.
+    fn has_port(&self, port: u16) -> bool {
+        let first = self.settings.transport.port();
+        match self.has_port_per_flow() {
+            false => first == Some(port),
+            true => first.is_some_and(|first| port >= first),
+        }
+    }
+
+    /// Returns whether a segment has the protocol and a destination port of this run's probes.
+    fn is_own(&self, segment: &Segment) -> bool {
+        let protocol = |of: Transport| std::mem::discriminant(&of);
+        let is_same = protocol(segment.transport()) == protocol(self.settings.transport);
+        is_same && self.has_port(segment.destination_port)
     }
 
     /// Sets the send time of a probe that another process has sent, unless it is decided.
@@ -161,12 +195,12 @@ impl Run {
     pub fn on_segment(&mut self, seen: &SeenSegment, ports: &SourcePorts, at: &EventContext<'_>) {
         let transport = self.settings.transport;
         let segment = &seen.segment;
-        if seen.is_outbound && segment.transport() == transport {
+        if seen.is_outbound && self.is_own(segment) {
             if let Some(flow) = ports.flow(transport, segment.source_port) {
                 self.on_segment_out(seen, flow, at);
             }
         } else if seen.is_inbound
-            && Some(segment.source_port) == transport.port()
+            && self.has_port(segment.source_port)
             && let Some(flow) = ports.flow(transport, segment.destination_port)
         {
             self.on_segment_back(seen, flow, at);
@@ -202,11 +236,19 @@ impl Run {
         }
         // Errors that came before their probe was seen.
         let index = &mut self.segments.pending;
-        for (_, from, quoted) in index
+        for (_, from, quoted, stamp_ns) in index
             .extract_if(.., |one| one.0 == serial)
             .collect::<Vec<_>>()
         {
-            self.segment_error(from, false, &quoted, at);
+            let received = ReceivedError {
+                from,
+                is_local: false,
+                ifindex: seen.ifindex,
+                quoted: &quoted,
+                stamp_ns,
+                message: None,
+            };
+            self.segment_error(&received, at);
         }
     }
 
@@ -328,12 +370,17 @@ impl Run {
         {
             return Some(serial);
         }
-        self.find_newest(from, flow, may_be)
+        match self.settings.listed {
+            None => self.find_newest(from, flow, may_be),
+            // Which TTL it had cannot be told.
+            Some(_) => None,
+        }
     }
 
     /// Records a datagram received at the socket of a flow. Returns whether it answers a probe of this run.
     pub fn on_datagram(&mut self, heard: &HeardDatagram<'_>, at: &EventContext<'_>) -> bool {
-        if (self.settings.transport != Transport::Udp { port: heard.port }) {
+        let is_udp = matches!(self.settings.transport, Transport::Udp { .. });
+        if !is_udp || !self.has_port(heard.port) {
             return false;
         }
         let found = self.find_datagram(heard.payload, heard.flow, heard.from, at, |probe| {
@@ -372,34 +419,31 @@ impl Run {
         true
     }
 
-    /// Records an ICMP error that quotes a segment or datagram from one of the reserved ports. `is_local`: sent by
-    /// this host itself.
+    /// Records an ICMP error that quotes a segment or datagram from one of the reserved ports.
     pub fn on_segment_error(
         &mut self,
-        from: IpAddr,
-        is_local: bool,
-        quoted: &Quoted,
+        received: &ReceivedError<'_>,
         ports: &SourcePorts,
         at: &EventContext<'_>,
     ) {
-        let Some(segment) = quoted.segment() else {
+        let Some(segment) = received.quoted.segment() else {
             return;
         };
         let transport = self.settings.transport;
         let flow = ports.flow(transport, segment.source_port);
-        if segment.transport() != transport || flow.is_none() {
+        if !self.is_own(segment) || flow.is_none() {
             return;
         }
-        self.segment_error(from, is_local, quoted, at);
+        self.segment_error(received, at);
     }
 
-    fn segment_error(
-        &mut self,
-        from: IpAddr,
-        is_local: bool,
-        quoted: &Quoted,
-        at: &EventContext<'_>,
-    ) {
+    fn segment_error(&mut self, received: &ReceivedError<'_>, at: &EventContext<'_>) {
+        let ReceivedError {
+            from,
+            is_local,
+            quoted,
+            ..
+        } = *received;
         let Some(segment) = quoted.segment() else {
             return;
         };
@@ -427,12 +471,12 @@ impl Run {
         };
         let token = self.token_of(serial, at);
         if is_quote_of(segment, &token, size, ip_id) {
-            self.refuse((serial, from), is_local, quoted, at);
+            self.refuse(serial, received, at);
         } else if request_wire_ns == 0 && is_quote_of(segment, &token, size, segment.ip_id) {
             // What is missing is how it left.
             let pending = &mut self.segments.pending;
             if pending.len() < MAX_PENDING && !is_local {
-                pending.push((serial, from, *quoted));
+                pending.push((serial, from, *quoted, received.stamp_ns));
             }
         } else {
             self.forged += 1;

@@ -374,6 +374,11 @@ impl Prober {
         (tag, &self.evidence_ids)
     }
 
+    /// Returns what computes the tokens and checksums of probes.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// Returns the number of probes in flight, of all runs.
     pub fn in_flight(&self) -> usize {
         self.runs

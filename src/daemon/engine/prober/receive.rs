@@ -9,7 +9,7 @@ use super::{PollContext, Prober, sample};
 use crate::daemon::engine::links::Links;
 use crate::linux::monotonic_ns;
 use netsonde_core::probe::identity::HEADER;
-use netsonde_core::probe::run::{EventContext, SocketReply};
+use netsonde_core::probe::run::{EventContext, ReceivedError, SocketReply};
 use netsonde_core::probe::sight::{from_socket_v4, from_socket_v6};
 use netsonde_core::probe::{Sighting, SightingKind};
 use netsonde_core::wire::Direction;
@@ -111,7 +111,15 @@ impl Prober {
                     run.on_wire_reply(responder, ifindex, &echo, intact, time_ns, &at);
                 }
                 SightingKind::Error { from, quoted } if sighting.direction.is_inbound() => {
-                    run.error(from, links.is_own(from), ifindex, &quoted, &at);
+                    let error = ReceivedError {
+                        from,
+                        is_local: links.is_own(from),
+                        ifindex,
+                        quoted: &quoted,
+                        stamp_ns: time_ns,
+                        message: None,
+                    };
+                    run.error(&error, &at);
                 }
                 _ => {}
             }
@@ -146,6 +154,7 @@ impl Prober {
             resolutions,
             hits,
             heard,
+            segments,
             ..
         } = self;
         let Some(socket) = &sockets[family] else {
@@ -166,9 +175,24 @@ impl Prober {
                     heard.entry(packet.ifindex).or_default()[family] += 1;
                     echo.id
                 }
-                SightingKind::Error { quoted, .. } => match quoted.echo() {
+                SightingKind::Error { from, quoted } => match quoted.echo() {
                     Some(echo) => echo.id,
-                    None => return,
+                    None => {
+                        let error = ReceivedError {
+                            from: *from,
+                            is_local: context.links.is_own(*from),
+                            ifindex: packet.ifindex,
+                            quoted,
+                            stamp_ns: packet.stamp_ns,
+                            message: Some(message),
+                        };
+                        let runs = runs.values_mut().map(|active| &mut active.run);
+                        // Others take what the wire shows.
+                        for run in runs.filter(|run| run.settings.listed.is_some()) {
+                            run.on_segment_error(&error, segments.ports(), &at);
+                        }
+                        return;
+                    }
                 },
                 _ => return,
             };
@@ -197,9 +221,15 @@ impl Prober {
                     active.run.on_socket_reply(&reply, &at);
                 }
                 SightingKind::Error { from, quoted } => {
-                    let is_local = context.links.is_own(from);
-                    let ifindex = packet.ifindex;
-                    active.run.error(from, is_local, ifindex, &quoted, &at);
+                    let error = ReceivedError {
+                        from,
+                        is_local: context.links.is_own(from),
+                        ifindex: packet.ifindex,
+                        quoted: &quoted,
+                        stamp_ns: packet.stamp_ns,
+                        message: Some(message),
+                    };
+                    active.run.error(&error, &at);
                 }
                 _ => {}
             }

@@ -16,7 +16,7 @@ use crate::daemon::channel::sending::{
 };
 use crate::daemon::engine::links::Links;
 use crate::linux::monotonic_ns;
-use netsonde_core::probe::run::{EventContext, HeardDatagram, SeenSegment};
+use netsonde_core::probe::run::{EventContext, HeardDatagram, ReceivedError, SeenSegment};
 use netsonde_core::probe::transport::{PortSet, SourcePorts, UDP_HEADER};
 use netsonde_core::probe::{Sighting, SightingKind, Transport};
 use netsonde_core::wire::Direction;
@@ -55,6 +55,11 @@ impl Segments {
     /// Returns the descriptors to wait for.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
         self.keeper.datagrams.iter().chain([&self.keeper.channel])
+    }
+
+    /// Returns the reserved ports.
+    pub(super) fn ports(&self) -> &SourcePorts {
+        &self.keeper.ports
     }
 
     /// Returns the ports whose packets are sighted.
@@ -154,11 +159,15 @@ impl Prober {
                 let addresses = (source, target.address);
                 requests.push(ProbeRequest {
                     token: probe.token,
+                    port: run.port(probe.sequence.into()),
                     flow: probe.flow as u16,
                     size: match transport {
                         Transport::Udp { .. } => run.settings.size as u16,
                         _ => 0,
                     },
+                    hop_limit: probe
+                        .special
+                        .map_or(options.ttl.unwrap_or(0), |(limit, _)| limit),
                     ..request(id, transport, addresses, &options)
                 });
             }
@@ -380,10 +389,16 @@ impl Prober {
                 }
             }
             SightingKind::Error { from, quoted } if is_inbound => {
-                let is_local = links.is_own(from);
+                let error = ReceivedError {
+                    from,
+                    is_local: links.is_own(from),
+                    ifindex: sighting.ifindex,
+                    quoted: &quoted,
+                    stamp_ns: sighting.time_ns,
+                    message: None,
+                };
                 for active in self.runs.values_mut() {
-                    let run = &mut active.run;
-                    run.on_segment_error(from, is_local, &quoted, ports, &at);
+                    active.run.on_segment_error(&error, ports, &at);
                 }
             }
             _ => {}

@@ -3,11 +3,11 @@
 use std::io;
 use std::os::fd::AsFd;
 
-use super::batch::{SEND_BATCH, SendBatch, set_pmtu_discovery};
+use super::batch::{SEND_BATCH, SendBatch, SendOptions, set_pmtu_discovery};
 use super::rate::probe_bytes;
 use super::{ActiveRun, MAX_SENDS_PER_POLL, PollContext, Prober, Socket, StampSupport};
 use crate::linux::monotonic_ns;
-use netsonde_core::probe::identity::write_request;
+use netsonde_core::probe::identity::{balance, write_request};
 use netsonde_core::probe::run::Outgoing;
 use netsonde_core::probe::{Clock, Identity, Target, Transport};
 
@@ -208,7 +208,14 @@ fn fill(
             .filter(|_| run.settings.stamped)
             .map(|ids| ids.assign(number, probe.serial));
         let target = probe.target;
-        let packet = batch.push(target.address, target.scope, &active.options.send, stamp);
+        let options = match probe.special {
+            None => active.options.send,
+            Some((hop_limit, _)) => SendOptions {
+                ttl: Some(hop_limit),
+                ..active.options.send
+            },
+        };
+        let packet = batch.push(target.address, target.scope, &options, stamp);
         write_request(
             packet,
             target.address.is_ipv4(),
@@ -217,6 +224,9 @@ fn fill(
             run.settings.size,
             &run.settings.pattern,
         );
+        if let Some((_, checksum)) = probe.special {
+            balance(packet, checksum);
+        }
         outgoing.push(probe);
     }
     outgoing

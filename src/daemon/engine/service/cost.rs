@@ -27,7 +27,7 @@ pub fn of_reply(engine: &EngineState, method: &str) -> u64 {
         }
         Some("Queriers") => (Queriers::MOST + Routers::MOST) as u64 * PART,
         Some("Streams") => Streams::MOST as u64 * ROW,
-        Some("Ping" | "Events" | "Talkers" | "Paths") => PAGE,
+        Some("Ping" | "Probe" | "Events" | "Talkers" | "Paths") => PAGE,
         Some("Neighbors") => {
             let (hosts, addresses) = engine.recording.neighbors.counts();
             let routers = links * VirtualRouters::MAX_PER_LINK as u64;

@@ -9,6 +9,7 @@ mod neighbors;
 mod ping;
 pub mod status;
 mod talkers;
+mod trace;
 
 use std::cell::RefCell;
 use std::io;
@@ -44,6 +45,10 @@ const INTERFACES: &[Interface] = &[
     Interface {
         name: "io.netsonde.Ping",
         description: protocol::PING,
+    },
+    Interface {
+        name: "io.netsonde.Trace",
+        description: protocol::TRACE,
     },
     Interface {
         name: "io.netsonde.Multicast",
@@ -114,6 +119,17 @@ impl Service for Netsonde {
                 ping::stop(&self.engine, peer, parameters(raw)?)?;
                 replies.last(&json!({})).await
             }
+            "io.netsonde.Trace.Probe" => {
+                trace::probe(&self.engine, peer, parameters(raw)?, replies).await
+            }
+            "io.netsonde.Trace.Add" => {
+                trace::add(&self.engine, peer, parameters(raw)?)?;
+                replies.last(&json!({})).await
+            }
+            "io.netsonde.Trace.Close" => {
+                trace::close(&self.engine, peer, parameters(raw)?)?;
+                replies.last(&json!({})).await
+            }
             "io.netsonde.Multicast.Groups" => {
                 export::wait_until_recorded(&self.engine).await;
                 let groups = multicast::groups(&self.engine.borrow(), parameters(raw)?)?;
@@ -171,7 +187,7 @@ fn required_tier(method: &str) -> Option<(Tier, bool)> {
     match interface {
         "io.netsonde.Service" => Some((Tier::Status, false)),
         "io.netsonde.Multicast" | "io.netsonde.Inventory" => Some((Tier::Probe, false)),
-        "io.netsonde.Ping" => Some((Tier::Probe, true)),
+        "io.netsonde.Ping" | "io.netsonde.Trace" => Some((Tier::Probe, true)),
         _ => None,
     }
 }

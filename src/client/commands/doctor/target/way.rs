@@ -13,6 +13,7 @@ use netsonde_core::diagnose::target::packet::PortSeen;
 use netsonde_core::diagnose::target::subject::Protocol;
 use netsonde_core::host::counters::Counters;
 use netsonde_core::protocol::ping::{Options, Probe};
+use netsonde_core::protocol::trace;
 use netsonde_core::sockets::{Detail, Socket};
 use nix::net::if_::{if_indextoname, if_nametoindex};
 
@@ -43,7 +44,7 @@ const LARGE_MAX: u32 = 9000;
 /// Highest TTL of the probes for routers: paths of the Internet have 10 to 20.
 const HOPS: u8 = 20;
 const HOP_TIMEOUT_NS: u64 = 800_000_000;
-/// How many of these at once for each family: a connection each, and the service gives a user 16.
+/// How many of these at once: few go further than the target.
 const AT_ONCE: u8 = 5;
 /// TTLs without an answer behind which the path is taken to end.
 const GAP: usize = 4;
@@ -292,34 +293,24 @@ fn send_large(socket: &Path, way: &Way, options: &Options) -> Vec<Probe> {
 /// Sends an echo request with each TTL up to a highest, or until the target has answered or one was refused, or several in a row have not.
 /// Returns all of them.
 fn hops(socket: &Path, target: &str, options: &Options, size: u32, highest: u8) -> Vec<Probe> {
-    let with_ttl = |ttl: u8| Options {
-        count: Some(1),
+    let options = trace::Options {
         timeout_ns: Some(HOP_TIMEOUT_NS),
         size: Some(size),
-        ttl: Some(ttl),
         pmtu_discovery: Some("probe".into()),
-        ..options.clone()
+        interface: options.interface.clone(),
+        source: options.source.clone(),
+        ..trace::Options::default()
     };
-    let send = |ttl: u8| echo::send(socket, target, with_ttl(ttl));
     let mut all: Vec<Probe> = Vec::new();
     let mut from = 1;
     while from <= highest {
         let to = highest.min(from + AT_ONCE - 1);
-        let sent: Vec<Result<Vec<Probe>, Failure>> = std::thread::scope(|scope| {
-            let all: Vec<_> = (from..=to)
-                .map(|ttl| scope.spawn(move || send(ttl)))
-                .collect();
-            let panicked = || Err(Failure::Other("a thread of the client panicked".into()));
-            let join = |one: std::thread::ScopedJoinHandle<'_, _>| {
-                one.join().unwrap_or_else(|_| panicked())
-            };
-            all.into_iter().map(join).collect()
-        });
-        for (sent, ttl) in sent.into_iter().zip(from..) {
-            // Other programs of the user may have had the connections.
-            let sent = sent.or_else(|_| send(ttl)).unwrap_or_default();
-            all.push(sent.into_iter().next().unwrap_or_default());
-        }
+        let sent = echo::send_each(socket, target, from..=to, options.clone());
+        // Without them nothing is said of the routers.
+        let Ok(sent) = sent else {
+            break;
+        };
+        all.extend(sent);
         let is_silent = |probe: &Probe| probe.error.is_none();
         // Type 11 of ICMP and type 3 of ICMPv6 say that the TTL ended there.
         let expired = if target.contains(':') { 3 } else { 11 };

@@ -11,10 +11,10 @@
 //! | `reply` | events and statistics, as the protocol has them |
 
 mod conflicts;
-mod options;
+pub(super) mod options;
 mod packed;
-mod reply;
-mod targets;
+pub(super) mod reply;
+pub(super) mod targets;
 
 use std::cell::RefCell;
 
@@ -45,7 +45,7 @@ const MAX_PROGRESS: usize = 16;
 /// Maximum number of targets per reply, where their slots are told.
 const MAX_SLOTS: usize = 512;
 /// Maximum number of events per reply.
-const MAX_EVENTS: usize = 512;
+pub(super) const MAX_EVENTS: usize = 512;
 
 fn not_permitted(what: &str, limit: String) -> Failure {
     Failure::error(
@@ -130,13 +130,13 @@ pub fn stop(engine: &Shared, peer: &Peer, call: StopCall) -> Result<(), Failure>
 }
 
 /// Stops the run when its call ends, in whatever way.
-struct RunGuard<'a> {
-    engine: &'a Shared,
-    number: u64,
+pub(super) struct RunGuard<'a> {
+    pub(super) engine: &'a Shared,
+    pub(super) number: u64,
 }
 
 impl RunGuard<'_> {
-    fn end(self) -> Option<ActiveRun> {
+    pub(super) fn end(self) -> Option<ActiveRun> {
         self.engine.borrow_mut().prober.end(self.number)
     }
 }
@@ -177,7 +177,7 @@ pub async fn ping(
     let _pipe = memory.reserve(peer.user(), bytes).map_err(no_memory)?;
     let pipe = is_packed.then(FateWriter::open).transpose();
     let pipe = pipe.map_err(|error| unavailable(&reason(&error)))?;
-    let number = options::start(&mut engine.borrow_mut(), peer, options, targets)?;
+    let number = options::start(&mut engine.borrow_mut(), peer, options, None, targets)?;
     let guard = RunGuard { engine, number };
     let started = {
         let engine = engine.borrow();

@@ -8,6 +8,7 @@ use crate::daemon::engine::prober::{STAMPED_RATE, SendOptions, SocketOptions};
 use crate::daemon::engine::state::EngineState;
 use crate::varlink::server::user::User;
 use crate::varlink::server::{Failure, Peer};
+use netsonde_core::probe::run::Probes;
 use netsonde_core::probe::transport::{LEAST_PAYLOAD, MOST_PAYLOAD};
 use netsonde_core::probe::{Settings, Target, Transport};
 use netsonde_core::protocol::ping::Options;
@@ -30,10 +31,11 @@ const MAX_RUNS: u64 = 1024;
 const MAX_PATTERN: usize = 16;
 
 /// Checks the options of a run against limits and permissions, and starts it. Returns its number.
-pub(super) fn start(
+pub(in crate::daemon::engine::service) fn start(
     engine: &mut EngineState,
     peer: &Peer,
     options: Options,
+    listed: Option<Probes>,
     mut targets: Targets,
 ) -> Result<u64, Failure> {
     let limits = engine.config.ping.clone();
@@ -62,7 +64,9 @@ pub(super) fn start(
         false => limits.interval_ms * 1_000_000,
     };
     let pace = Pace::new(&options, max_rate, min_interval_ns, targets.list.len())?;
-    check_flows(transport, &pace)?;
+    if listed.is_none() {
+        check_flows(transport, &pace)?;
+    }
     let socket = socket_options(engine, &options, is_ipv4)?;
     if socket.send.ifindex == 0 {
         check_scopes(engine, &targets.list)?;
@@ -91,6 +95,7 @@ pub(super) fn start(
         quiet: options.quiet == Some(true),
         packed: options.packed == Some(true),
         is_evidence: options.evidence == Some(true),
+        listed,
         stamped: transport == Transport::Echo
             && !pace.flood
             && pace.rate.min(probes_per_second) <= STAMPED_RATE,

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::daemon::engine::links::Links;
 use netsonde_core::probe::fate::{describe_errno, describe_error};
 use netsonde_core::probe::run::{Event, Responder, TargetStats};
+use netsonde_core::probe::sight::Quoted;
 use netsonde_core::probe::statistics::Durations;
 use netsonde_core::probe::{Fate, Run, Target};
 use netsonde_core::protocol::ping as reply;
@@ -44,13 +45,7 @@ pub(super) fn probe(event: &Event, target: &Target, name: impl Fn(u32) -> String
         resolve_ns: event.resolve_ns,
         queue_ns: event.queue_ns,
         wake_ns: event.wake_ns,
-        error: event.error.map(|(from, quoted)| reply::IcmpError {
-            kind: quoted.kind,
-            code: quoted.code,
-            from: from.to_string(),
-            meaning: describe_error(&quoted),
-            mtu: quoted.mtu,
-        }),
+        error: event.error.map(error),
         reset: event.is_reset.then_some(true),
         errno: event.errno.map(|errno| describe_errno(errno).0.into()),
         last_seen: event.last_seen.clone(),
@@ -60,6 +55,19 @@ pub(super) fn probe(event: &Event, target: &Target, name: impl Fn(u32) -> String
         link: (event.way.as_ref()).and_then(|way| Some(way.link_problem?.to_owned())),
         hop: event.way.as_ref().and_then(|way| way.hop_problem.clone()),
         is_final: (!event.duplicate).then_some(!event.fate.may_change()),
+    }
+}
+
+/// Returns an ICMP error with its source.
+pub(in crate::daemon::engine::service) fn error(
+    (from, quoted): (IpAddr, Quoted),
+) -> reply::IcmpError {
+    reply::IcmpError {
+        kind: quoted.kind,
+        code: quoted.code,
+        from: from.to_string(),
+        meaning: describe_error(&quoted),
+        mtu: quoted.mtu,
     }
 }
 

@@ -37,8 +37,8 @@ struct TargetList {
 }
 
 /// Targets with the memory that they take.
-pub(super) struct Targets {
-    pub(super) list: Vec<Target>,
+pub(in crate::daemon::engine::service) struct Targets {
+    pub(in crate::daemon::engine::service) list: Vec<Target>,
     pub(super) memory: Reservation,
     /// Maximum number of targets.
     limit: u64,
@@ -151,6 +151,20 @@ pub(super) fn take_targets(
     if targets.list.is_empty() {
         return Err(Failure::invalid_parameter("targets: none given"));
     }
+    Ok(targets)
+}
+
+/// Returns a single target.
+pub(in crate::daemon::engine::service) fn single(
+    engine: &EngineState,
+    peer: &Peer,
+    text: &str,
+) -> Result<Targets, Failure> {
+    let mut targets = Targets::new(engine, peer.user());
+    if text.contains('/') {
+        return Err(bad_target(text, "a range: one address is expected"));
+    }
+    parse_target(engine, text, &mut targets)?;
     Ok(targets)
 }
 

@@ -1,0 +1,239 @@
+//! SHELL. Manual page of `netsonde trace`.
+
+use super::{Json, Keys, Page, Section, example};
+
+/// trace.
+pub(super) const PAGES: &[Page] = &[Page {
+    command: "trace",
+    description: "Shows the path to a host: the routers on it with their round trips, all equal ways, and where packets \
+                  are lost, refused or changed. Needs no privilege; [ping] in netsonde.toml(5) has the limits.\n\n\
+                  Probes are UDP datagrams to ports from 33434 on, or to one port; TCP segments that ask for a connection; \
+                  or echo requests. Those of one flow differ in nothing that a router may use to choose among equal ways: \
+                  addresses and ports are the same, and of echo requests identifier and ICMP checksum. Routers that hash \
+                  addresses only for ICMP, as Linux does, send all echo requests the same way. A target that drops UDP \
+                  may answer --tcp or --icmp.\n\n\
+                  All TTLs of one flow are sent in a window, and further flows until a further way, as likely as those \
+                  that are known, would have shown with a probability of 95 %. This takes 6 probes at a hop with one \
+                  address, 11 with two, 16 with three, 21 with four and 44 with eight. An address is behind another one \
+                  if the same flow passed both; nothing is concluded from different flows.\n\n\
+                  A router that does not answer every probe is no router that loses packets. Loss is told where a hop and \
+                  all hops behind it miss answers. A hop that misses answers is probed with twenty probes at once and \
+                  with three at one a second, as are the hops behind it: a limit of answers passes a number a second, \
+                  loss takes a share at any rate. --fast leaves this out.",
+    sections: &[Section {
+        title: "REMARKS",
+        text: "What was noticed on the way; `remarks' in JSON.",
+        items: &[
+            (
+                "not-sent",
+                "Probes did not leave this host, with the reason that netsonde-ping(1) would give. The path is not traced \
+                 then.",
+            ),
+            (
+                "path-ends",
+                "The target did not answer: the last hop that did.",
+            ),
+            (
+                "loop",
+                "The same router answers at TTLs that are not consecutive.",
+            ),
+            (
+                "ttl-not-decremented",
+                "The same router answers at consecutive TTLs.",
+            ),
+            (
+                "limits-answers",
+                "A hop answers a number of probes a second: proved by the two rates.",
+            ),
+            (
+                "misses-answers",
+                "A hop did not answer some probes, and hops behind it answered all.",
+            ),
+            (
+                "loss",
+                "Packets are lost from a hop on: it and all hops behind it miss answers.",
+            ),
+            (
+                "refused",
+                "A router or the target refused the probes, with the meaning of its error and the MTU that it has.",
+            ),
+            (
+                "mpls",
+                "A router attached the MPLS labels with which the probe arrived (RFC 4950).",
+            ),
+            ("interface", "A router named its interface (RFC 5837)."),
+            (
+                "tos-changed",
+                "A router quotes another type of service than was sent, or than the hop before got.",
+            ),
+            (
+                "source-translated, destination-translated",
+                "A router quotes an address that was not sent.",
+            ),
+            (
+                "ttl-changed",
+                "A router quotes a TTL of more than 1, although the TTL ended there.",
+            ),
+            (
+                "asymmetric",
+                "The TTL of an answer is that of a way back with at least two hops more or less.",
+            ),
+            (
+                "different-address",
+                "The target answered from another address.",
+            ),
+        ],
+        after: "",
+    }],
+    output: "One row for each address, then the remarks, and a summary.",
+    columns: &[
+        ("HOP", "TTL of the probes."),
+        ("ADDRESS", "Who answered; * if nobody did."),
+        ("NAME", "Its name; not with -n."),
+        ("ANSWERED", "Probes that were answered, of all to this hop."),
+        (
+            "WIRE ms",
+            "Round trip on the wire of this host: shortest, mean and longest.",
+        ),
+        (
+            "BEHIND",
+            "Addresses of the hop before that the same flows passed; only if there are several ways.",
+        ),
+        (
+            "STATE",
+            "What missing answers mean, or the error that refused the probes.",
+        ),
+    ],
+    json: Json::Own(&[
+        Keys {
+            at: "",
+            keys: &[
+                "target",
+                "address",
+                "transport",
+                "port?",
+                "is_interrupted",
+                "is_reached",
+                "probes",
+                "duration_ns",
+                "confidence",
+                "hops",
+                "links",
+                "remarks",
+            ],
+            text: "The trace: the target as it was given and its address, the protocol of the probes (`echo', `udp' or `tcp') and their destination port if all have the same, whether a \
+                   signal ended it, whether the target answered, number of probes, time until the last answer, \
+                   probability with which all equal ways of an explored hop are found.",
+        },
+        Keys {
+            at: "hops[]",
+            keys: &[
+                "hop",
+                "nodes",
+                "sent",
+                "answered",
+                "unanswered_percent",
+                "verdict",
+                "rates?",
+                "is_explored",
+            ],
+            text: "A hop. `verdict' is `answers', `silent', `limits_answers', `misses_answers' or `lossy'; `rates' has the \
+                   probes at once and those at one a second; `is_explored' is whether enough flows were answered for the \
+                   stated confidence.",
+        },
+        Keys {
+            at: "hops[].rates[]",
+            keys: &["sent", "answered"],
+            text: "Probes and answers at one rate.",
+        },
+        Keys {
+            at: "hops[].nodes[]",
+            keys: &[
+                "address",
+                "name?",
+                "flows",
+                "answers",
+                "rtt_ns?",
+                "wire_rtt_ns?",
+                "ttl?",
+                "return_hops?",
+                "error?",
+                "mtu?",
+                "labels?",
+                "interfaces?",
+                "quote?",
+            ],
+            text: "An address. `return_hops' is how many hops the answer took, if it was sent with a TTL of 64, 128 or 255. \
+                   `labels', `interfaces' and `quote' are those of Label, Interface and Quote in io.netsonde.Trace.",
+        },
+        Keys {
+            at: "hops[].nodes[].rtt_ns",
+            keys: &["min", "avg", "max"],
+            text: "Round trips as programs see them.",
+        },
+        Keys {
+            at: "hops[].nodes[].wire_rtt_ns",
+            keys: &["min", "avg", "max"],
+            text: "Round trips on the wire of this host.",
+        },
+        Keys {
+            at: "hops[].nodes[].quote",
+            keys: &[
+                "ttl",
+                "tos",
+                "length",
+                "ip_id?",
+                "source?",
+                "destination?",
+                "checksum?",
+            ],
+            text: "What the address quoted of the last probe.",
+        },
+        Keys {
+            at: "hops[].nodes[].labels[]",
+            keys: &["label", "class", "bottom", "ttl"],
+            text: "An MPLS label.",
+        },
+        Keys {
+            at: "hops[].nodes[].interfaces[]",
+            keys: &["role", "index?", "address?", "name?", "mtu?"],
+            text: "An interface.",
+        },
+        Keys {
+            at: "links[]",
+            keys: &["hop", "from", "to"],
+            text: "Two addresses that the same flow passed, of the hop and the next one, where one of them has several.",
+        },
+        Keys {
+            at: "remarks[]",
+            keys: &["id", "hop?", "text"],
+            text: "A remark; hop 0 is this host.",
+        },
+    ]),
+    exit: &[
+        ("0", "The target answered."),
+        ("1", "The target did not answer."),
+        ("2", "No probe left this host, or none could be sent."),
+    ],
+    examples: &[
+        example("Show the path to a host.", "netsonde trace 192.0.2.7"),
+        example(
+            "The same, quickly: without names, and without the test at two rates.",
+            "netsonde trace -n --fast 192.0.2.7",
+        ),
+        example(
+            "See what a web server's clients see on their way.",
+            "netsonde trace --tcp 443 192.0.2.7",
+        ),
+        example(
+            "Follow one flow, three probes to each hop, as traceroute does.",
+            "netsonde trace --flows 1 192.0.2.7",
+        ),
+        example(
+            "See where expedited forwarding is taken away.",
+            "netsonde trace -n -Q 0xb8 192.0.2.7",
+        ),
+        example("For a script.", "netsonde --json trace -n --fast 192.0.2.7"),
+    ],
+    see_also: "netsonde-ping(1), netsonde-doctor(1), netsonde.toml(5), traceroute(8), mtr(8)",
+}];

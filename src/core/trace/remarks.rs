@@ -1,0 +1,295 @@
+//! PURE. What was noticed on the way: each remark says only what was seen.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use super::report::{Hop, Node, Remark, Report, Verdict};
+use super::{Kind, Sent, Trace};
+use crate::text::counted;
+
+/// Difference of the hops there and back from which on a path is told to be asymmetric: routers differ in where they
+/// count their own hop.
+const ASYMMETRY: u8 = 2;
+
+/// Returns all remarks, those of the whole path first.
+pub(super) fn of(trace: &Trace, report: &Report) -> Vec<Remark> {
+    let mut all = Vec::new();
+    unsent(trace, &mut all);
+    end(trace, report, &mut all);
+    repeated(trace, &mut all);
+    losses(report, &mut all);
+    for (hop, node) in nodes(report) {
+        refusal(hop, node, &mut all);
+        extensions(hop, node, &mut all);
+    }
+    changes(trace, report, &mut all);
+    asymmetry(report, &mut all);
+    all
+}
+
+fn remark(id: &'static str, hop: Option<u8>, text: String) -> Remark {
+    Remark { id, hop, text }
+}
+
+fn nodes(report: &Report) -> impl Iterator<Item = (&Hop, &Node)> {
+    report
+        .hops
+        .iter()
+        .flat_map(|hop| hop.nodes.iter().map(move |node| (hop, node)))
+}
+
+/// Probes that did not leave this host, by reason.
+fn unsent(trace: &Trace, all: &mut Vec<Remark>) {
+    let mut reasons: BTreeMap<String, u32> = BTreeMap::new();
+    for sent in &trace.sent {
+        if let Some((Kind::Unsent, _, answer)) = &sent.outcome {
+            let why = answer.last_seen.clone();
+            *reasons
+                .entry(why.unwrap_or_else(|| answer.fate.clone()))
+                .or_default() += 1;
+        }
+    }
+    for (why, count) in reasons {
+        let text = format!("{} did not leave this host: {why}", counted(count, "probe"));
+        all.push(remark("not-sent", Some(0), text));
+    }
+}
+
+/// Where the path ends, if the target does not answer.
+fn end(trace: &Trace, report: &Report, all: &mut Vec<Remark>) {
+    let has_left = trace
+        .sent
+        .iter()
+        .any(|sent| sent.kind() != Some(Kind::Unsent));
+    if report.is_reached || !has_left {
+        return;
+    }
+    let last = report.hops.iter().rev().find(|hop| !hop.nodes.is_empty());
+    let refuses = last.is_some_and(|hop| hop.nodes.iter().any(|node| node.error.is_some()));
+    if refuses {
+        return;
+    }
+    let target = trace.settings.target;
+    let lost = trace.sent.iter().find_map(|sent| match &sent.outcome {
+        Some((Kind::Lost, _, answer)) => answer.hop.clone().or_else(|| answer.link.clone()),
+        _ => None,
+    });
+    let text = match last {
+        Some(hop) => format!(
+            "{target} did not answer; hop {} is the last that did, probes went up to a TTL of {}",
+            hop.hop, trace.frontier
+        ),
+        None => {
+            let why = lost.map_or_else(String::new, |why| format!(": {why}"));
+            format!("the probes left this host, and nothing answered{why}")
+        }
+    };
+    all.push(remark("path-ends", last.map(|hop| hop.hop), text));
+}
+
+/// Addresses that the same flow met again, which only a loop, or a router that passes packets with TTL 0, explains.
+fn repeated(trace: &Trace, all: &mut Vec<Remark>) {
+    let target = trace.settings.target;
+    let mut seen: BTreeMap<IpAddr, Vec<u8>> = BTreeMap::new();
+    for hop in trace.settings.first..=trace.frontier {
+        let router = trace
+            .at(hop)
+            .find(|sent| sent.step.flow == 0 && sent.kind() == Some(Kind::Router));
+        if let Some(from) = router
+            .and_then(Sent::answerer)
+            .filter(|from| *from != target)
+        {
+            seen.entry(from).or_default().push(hop);
+        }
+    }
+    let again: Vec<(IpAddr, Vec<u8>)> = seen
+        .into_iter()
+        .filter(|(_, hops)| hops.len() > 1)
+        .collect();
+    let is_loop = again
+        .iter()
+        .filter(|(_, hops)| hops.windows(2).any(|pair| pair[1] - pair[0] > 1));
+    let mut looping: Vec<&(IpAddr, Vec<u8>)> = is_loop.collect();
+    looping.sort_by_key(|(_, hops)| hops[0]);
+    if let Some((_, hops)) = looping.first() {
+        let names: Vec<String> = looping
+            .iter()
+            .map(|(address, _)| address.to_string())
+            .collect();
+        let text = format!(
+            "packets go round between {}: each answers at several TTLs",
+            names.join(", ")
+        );
+        all.push(remark("loop", Some(hops[0]), text));
+        return;
+    }
+    for (address, hops) in again {
+        let text = format!(
+            "{address} answers for hop {} and hop {}: a router before it passes packets with a TTL of 0 on, or does \
+             not decrement it",
+            hops[0], hops[1]
+        );
+        all.push(remark("ttl-not-decremented", Some(hops[0]), text));
+    }
+}
+
+/// Hops that miss answers, and loss.
+fn losses(report: &Report, all: &mut Vec<Remark>) {
+    let lossy = report.hops.iter().find(|hop| hop.verdict == Verdict::Lossy);
+    for hop in &report.hops {
+        let lost = hop.counted.sent - hop.counted.answered;
+        let missing = format!("{lost} of {}", counted(hop.counted.sent, "probe"));
+        match hop.verdict {
+            Verdict::LimitsAnswers => {
+                let [fast, slow] = hop.rates.unwrap_or_default();
+                let text = format!(
+                    "hop {} limits its answers: {} of {} at once, {} of {} at one a second; nothing is lost there",
+                    hop.hop, fast.answered, fast.sent, slow.answered, slow.sent
+                );
+                all.push(remark("limits-answers", Some(hop.hop), text));
+            }
+            Verdict::MissesAnswers => {
+                let text = format!(
+                    "hop {} did not answer {missing}, and later hops lose nothing: no packet that goes on is lost there",
+                    hop.hop
+                );
+                all.push(remark("misses-answers", Some(hop.hop), text));
+            }
+            _ => {}
+        }
+    }
+    let Some(hop) = lossy else {
+        return;
+    };
+    let before = report.hops.iter().rev().find(|other| {
+        other.hop < hop.hop && matches!(other.verdict, Verdict::Answers | Verdict::LimitsAnswers)
+    });
+    let lost = hop.counted.sent - hop.counted.answered;
+    let later = match report.hops.last() {
+        Some(last) if last.hop > hop.hop => {
+            let lost = last.counted.sent - last.counted.answered;
+            format!(", hop {} {lost} of {}", last.hop, last.counted.sent)
+        }
+        _ => String::new(),
+    };
+    let place = match before {
+        Some(before) => format!("behind hop {}", before.hop),
+        None => "from this host on, there or back".into(),
+    };
+    let text = format!(
+        "packets are lost {place}: hop {} misses {lost} of {}{later}",
+        hop.hop, hop.counted.sent
+    );
+    all.push(remark("loss", Some(hop.hop), text));
+}
+
+fn refusal(hop: &Hop, node: &Node, all: &mut Vec<Remark>) {
+    if let Some(error) = &node.error {
+        let mtu = node
+            .mtu
+            .map_or_else(String::new, |mtu| format!(", MTU {mtu}"));
+        let text = format!("{} at hop {} refuses: {error}{mtu}", node.address, hop.hop);
+        all.push(remark("refused", Some(hop.hop), text));
+    }
+}
+
+fn extensions(hop: &Hop, node: &Node, all: &mut Vec<Remark>) {
+    if !node.labels.is_empty() {
+        let labels: Vec<String> = (node.labels.iter())
+            .map(|label| format!("{} (TTL {})", label.label, label.ttl))
+            .collect();
+        let text = format!(
+            "probes arrived at {} with MPLS labels {}",
+            node.address,
+            labels.join(", ")
+        );
+        all.push(remark("mpls", Some(hop.hop), text));
+    }
+    for interface in &node.interfaces {
+        let mut words = Vec::new();
+        words.extend(interface.name.clone());
+        words.extend(interface.index.map(|index| format!("index {index}")));
+        words.extend(interface.address.clone());
+        words.extend(interface.mtu.map(|mtu| format!("MTU {mtu}")));
+        let text = format!(
+            "{} names its {} interface: {}",
+            node.address,
+            interface.role,
+            words.join(", ")
+        );
+        all.push(remark("interface", Some(hop.hop), text));
+    }
+}
+
+/// What the quotes show to have been changed, each where it shows first.
+fn changes(trace: &Trace, report: &Report, all: &mut Vec<Remark>) {
+    let sent_tos = trace.settings.tos;
+    let mut tos = sent_tos;
+    let (mut is_source, mut is_target) = (false, false);
+    for (hop, node) in nodes(report) {
+        let Some(quote) = &node.quote else {
+            continue;
+        };
+        let from = node.address;
+        if quote.tos != tos {
+            let (dscp, ecn) = (quote.tos >> 2, quote.tos & 3);
+            let text = format!(
+                "probes arrived at {from} with DSCP {dscp}, ECN {ecn}, and had DSCP {}, ECN {} before",
+                tos >> 2,
+                tos & 3
+            );
+            all.push(remark("tos-changed", Some(hop.hop), text));
+            tos = quote.tos;
+        }
+        if let Some(source) = &quote.source
+            && !is_source
+        {
+            is_source = true;
+            let text = format!("{from} quotes the source {source}: translated before it");
+            all.push(remark("source-translated", Some(hop.hop), text));
+        }
+        if let Some(destination) = &quote.destination
+            && !is_target
+        {
+            is_target = true;
+            let text = format!("{from} quotes the destination {destination}: translated before it");
+            all.push(remark("destination-translated", Some(hop.hop), text));
+        }
+        // A router gets a packet with a TTL of 1, and may quote it decremented.
+        if quote.ttl > 1 && node.error.is_none() && from != trace.settings.target {
+            let text = format!(
+                "{from} quotes a TTL of {} where 0 or 1 is left: it was changed on the way",
+                quote.ttl
+            );
+            all.push(remark("ttl-changed", Some(hop.hop), text));
+        }
+    }
+    let target = trace.settings.target;
+    let other = trace.sent.iter().find_map(|sent| match &sent.outcome {
+        Some((Kind::Target, Some(from), _)) if *from != target => Some(*from),
+        _ => None,
+    });
+    if let Some(from) = other {
+        let text = format!("the answers of {target} come from {from}");
+        all.push(remark("different-address", None, text));
+    }
+}
+
+/// The first hop from which answers take another number of hops than probes to it.
+fn asymmetry(report: &Report, all: &mut Vec<Remark>) {
+    let found = nodes(report).find_map(|(hop, node)| {
+        let back = node.return_hops?;
+        (back.abs_diff(hop.hop) >= ASYMMETRY).then_some((hop, node, back))
+    });
+    if let Some((hop, node, back)) = found {
+        let text = format!(
+            "answers of {} have a TTL of {}, as after {}, where probes take {}: the way back is another one, or starts \
+             with an unusual TTL",
+            node.address,
+            node.ttl.unwrap_or_default(),
+            counted(u32::from(back), "hop"),
+            hop.hop
+        );
+        all.push(remark("asymmetric", Some(hop.hop), text));
+    }
+}
