@@ -39,6 +39,7 @@ fn main() -> ExitCode {
                 "concurrent_users_are_independent",
                 concurrent_users_are_independent,
             ),
+            ("patterns_of_runs_do_not_mix", patterns_of_runs_do_not_mix),
             ("forged_replies_are_ignored", forged_replies_are_ignored),
             ("probes_end_with_their_client", probes_end_with_their_client),
             ("interrupt_prints_the_summary", interrupt_prints_the_summary),
@@ -72,6 +73,26 @@ fn beside<T>(mut each: impl FnMut() + Send, body: impl FnOnce() -> T) -> T {
         let _over = StopOnDrop(&over);
         body()
     })
+}
+
+/// Two runs of one size, which share buffers: a reply with the other's pattern would be a corrupted one.
+fn patterns_of_runs_do_not_mix() -> Outcome {
+    let (a, _b) = pair();
+    let service = Service::start(&a, &[]);
+    let run = |pattern: &'static str| {
+        let arguments = [
+            "-s", "100", "-i", "0.01", "-c", "200", "-p", pattern, "10.0.0.2",
+        ];
+        ping(&service, &arguments)
+    };
+    let (ones, zeros) = std::thread::scope(|scope| {
+        let ones = scope.spawn(|| run("ff"));
+        (run("00"), ones.join().unwrap())
+    });
+    for report in [ones, zeros] {
+        report.only("replied", 200);
+    }
+    Ok(())
 }
 
 /// ```text

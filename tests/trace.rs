@@ -704,7 +704,7 @@ fn text_and_errors() -> Outcome {
         (text(&output.stdout), text(&output.stderr))
     };
     let (text, _) = run(&["-n", &chain.target()]);
-    assert!(text.contains("10.3.0.2 reached in 3 hops"), "{text}");
+    assert!(text.contains("\n\n10.3.0.2 reached in 3 hops"), "{text}");
     assert!(text.contains("HOP  ADDRESS"), "{text}");
     for (arguments, why) in [
         (

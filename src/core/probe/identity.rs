@@ -74,7 +74,7 @@ fn filler(pattern: &[u8], at: usize) -> u8 {
     }
 }
 
-/// Writes an echo request into `packet`. For IPv4 the checksum is included; for IPv6 the kernel
+/// Writes an echo request into `packet`, which is empty or has one of the same pattern. For IPv4 the checksum is included; for IPv6 the kernel
 /// fills it in, since it chooses the source address (RFC 3542, section 3.1).
 pub fn write_request(
     packet: &mut Vec<u8>,
@@ -85,7 +85,7 @@ pub fn write_request(
     pattern: &[u8],
 ) {
     let kind = if is_ipv4 { 8 } else { 128 };
-    // The filler is the same for all probes of a run, so an existing packet keeps it.
+    // An existing packet has the same filler.
     if packet.len() != HEADER + size {
         packet.clear();
         packet.resize(HEADER, 0);

@@ -58,6 +58,7 @@ pub(super) fn render(
         }
     }
     let mut text = table(style, &columns, &rows);
+    text.push_str("\n\n");
     for remark in &report.remarks {
         text.push_str(&fit(&format!("{}\n", safe(&remark.text)), style));
     }

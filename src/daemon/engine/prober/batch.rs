@@ -60,6 +60,8 @@ impl SendOptions {
 /// Packets to send, with their buffers.
 pub struct SendBatch {
     packets: Vec<Vec<u8>>,
+    /// Pattern of the packets in the buffers.
+    pattern: Vec<u8>,
     addresses: Vec<libc::sockaddr_storage>,
     controls: Vec<[u64; CONTROL_WORDS]>,
     control_lengths: Vec<usize>,
@@ -157,6 +159,7 @@ impl SendBatch {
     pub fn new() -> SendBatch {
         SendBatch {
             packets: vec![Vec::new(); SEND_BATCH],
+            pattern: Vec::new(),
             addresses: vec![socket_address(Ipv4Addr::UNSPECIFIED.into(), 0); SEND_BATCH],
             controls: vec![[0; CONTROL_WORDS]; SEND_BATCH],
             control_lengths: vec![0; SEND_BATCH],
@@ -271,9 +274,13 @@ impl SendBatch {
         usize::try_from(sent).map_err(|_| io::Error::last_os_error())
     }
 
-    /// Removes all packets. Their buffers are kept.
-    pub fn clear(&mut self) {
+    /// Removes all packets. Their buffers are kept, and what is in them if the next ones have the same pattern.
+    pub fn clear(&mut self, pattern: &[u8]) {
         self.count = 0;
+        if self.pattern != pattern {
+            self.pattern = pattern.to_vec();
+            self.packets.iter_mut().for_each(Vec::clear);
+        }
     }
 }
 

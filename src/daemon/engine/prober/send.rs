@@ -200,7 +200,7 @@ fn fill(
 ) -> Vec<Outgoing> {
     let run = &mut active.run;
     let mut outgoing: Vec<Outgoing> = Vec::with_capacity(max);
-    batch.clear();
+    batch.clear(&run.settings.pattern);
     while outgoing.len() < max && run.due_ns(now_ns).is_some_and(|due| due <= now_ns) {
         let probe = run.take_next(identity, now_ns);
         let stamp = ids
