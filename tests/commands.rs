@@ -728,7 +728,7 @@ const IMPOSSIBLE: &[(&str, &str)] = &[
     ),
     ("ping -s 65508 10.0.0.2", "-s: 65508 is more than 65507"),
     ("ping -t 0 10.0.0.2", "-t: must be 1 to 255, not 0"),
-    ("trace -m 65 10.0.0.2", "-m: must be 1 to 64, not 65"),
+    ("trace -m 65 10.0.0.2", "-m: must be at most 64, not 65"),
     ("trace -f 9 -m 3 10.0.0.2", "-f 9 is more than -m 3"),
     (
         "ping -Q 256 10.0.0.2",
