@@ -1148,7 +1148,7 @@ fn pypi_varlink_client_works() -> Outcome {
     let printed = String::from_utf8(output.stdout)?;
     assert_eq!(
         printed,
-        "io.netsonde.Capture io.netsonde.Inventory io.netsonde.Multicast io.netsonde.Ping io.netsonde.Service org.varlink.service\n7\n2\n",
+        "io.netsonde.Capture io.netsonde.Inventory io.netsonde.Multicast io.netsonde.Ping io.netsonde.Service io.netsonde.Trace org.varlink.service\n7\n2\n",
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
