@@ -74,8 +74,8 @@ impl<D: Directory> Store<D> {
     }
 
     /// Writes what is new to the journal, and waits until it is on the disk: to be called every 5 s. With
-    /// the first call of an hour (UTC, by `now_ns` since 1970), and when the journal is long, it becomes a
-    /// segment.
+    /// the first call of an hour (UTC, by `now_ns` since 1970), when the journal is long, and when three quarters of the
+    /// entries are there that memory may have, it becomes a segment; the rest is for a disk that fails.
     ///
     /// # Errors
     ///
@@ -98,7 +98,7 @@ impl<D: Directory> Store<D> {
         let is_due = self.journal.as_ref().is_some_and(|journal| {
             self.is_close_due
                 || journal.length() >= self.options.journal_bytes
-                || self.open_entries >= self.options.open_entries
+                || self.open_entries >= self.options.open_entries / 4 * 3
         });
         if is_due { self.close(now_ns) } else { Ok(()) }
     }
