@@ -66,7 +66,7 @@ pub struct Probe {
     /// Round trip on the wire in nanoseconds, to 3 %; `None` if no reply or error was seen there.
     pub wire_ns: Option<u64>,
     /// Round trip as the prober measured it in nanoseconds, at least the one on the wire. In a chunk it is exact to 3 % up
-    /// to a quarter more than that, and to 24 % from two and a half times on.
+    /// to a quarter more than that, and to 30 % from two and a half times on.
     pub total_ns: Option<u64>,
 }
 

@@ -7,7 +7,7 @@
 //! | [`table`] | small values that change, by key, in a file of their own |
 //! | [`packets`] | packets in, packets out: the same files, with their own budget |
 //! | [`segment`], [`record`] | format of files and of the records in them, the same for probes and packets |
-//! | [`chunk`] | every probe of a series: fate, send time, round trips to 3 % |
+//! | [`chunk`] | every probe of a series: fate, send time, round trip on the wire to 3 %, and in total |
 //! | [`histogram`] | histograms that can be merged, and steps of minutes to hours |
 //! | [`scale`] | buckets of durations, shared by chunks and histograms |
 //! | [`directory`], [`disk`] | the directory of a store, as a trait and as a directory of the file system |

@@ -362,7 +362,8 @@ pub(super) const PAGES: &[Page] = &[
     Page {
         command: "history",
         description: "Shows loss and round trip of a target over time, a line a step, and a sum. Percentiles are those \
-                      of the probes of the step, to 3%, not averages. The target is an address, a name, or a monitor \
+                      of the probes of the step, not averages: to 3% on the wire, and in total (rtt_ns of --json) the \
+                      coarser, the longer it is than that. The target is an address, a name, or a monitor \
                       that has one target. With --at it shows the one probe that was sent last at that time or before.",
         sections: &[TIMES],
         output: "On a terminal a line of bars has the medians, from the lowest to the highest; it is blank where nothing \
