@@ -105,6 +105,15 @@ fn routed() -> (Host, Host, Host) {
     (c, r, s)
 }
 
+/// The same, once the servers of the last one answer.
+fn served() -> (Host, Host, Host) {
+    let (c, r, s) = routed();
+    serve(&s);
+    assert!(wait_until(PATIENCE, || c
+        .run(|| TcpStream::connect(("10.2.0.1", CLOSES)).is_ok())));
+    (c, r, s)
+}
+
 /// Starts the servers, which end with this program.
 fn serve(s: &Host) {
     for port in [ECHOES, CLOSES, RESETS, HOLDS] {
@@ -466,10 +475,7 @@ fn syn_frame(to_mac: [u8; 6], from: Ipv4Addr, number: u64) -> Vec<u8> {
 }
 
 fn floods_evict_no_known_connection() -> Outcome {
-    let (c, r, s) = routed();
-    serve(&s);
-    assert!(wait_until(PATIENCE, || c
-        .run(|| TcpStream::connect(("10.2.0.1", CLOSES)).is_ok())));
+    let (c, r, _s) = served();
     // With the default settings: what does not fit is counted.
     let service = Service::start(&r, &[]);
     let known: Vec<TcpStream> = c.run(|| {
@@ -521,10 +527,7 @@ fn floods_evict_no_known_connection() -> Outcome {
 }
 
 fn forged_resets_change_nothing() -> Outcome {
-    let (c, r, s) = routed();
-    serve(&s);
-    assert!(wait_until(PATIENCE, || c
-        .run(|| TcpStream::connect(("10.2.0.1", CLOSES)).is_ok())));
+    let (c, r, s) = served();
     let service = Service::start(&r, &[]);
     let mut stream = c.run(|| TcpStream::connect(("10.2.0.1", ECHOES)))?;
     stream.write_all(b"one")?;
@@ -594,10 +597,7 @@ fn query(id: u16, label: &str) -> Vec<u8> {
 }
 
 fn names_have_answers_and_failures() -> Outcome {
-    let (c, r, s) = routed();
-    serve(&s);
-    assert!(wait_until(PATIENCE, || c
-        .run(|| TcpStream::connect(("10.2.0.1", CLOSES)).is_ok())));
+    let (c, r, s) = served();
     let service = Service::start(&r, &[]);
     let server = s.run(|| UdpSocket::bind("10.2.0.1:53"))?;
     std::thread::spawn(move || {

@@ -9,6 +9,7 @@
 //! | [`filter`] | pcap-filter expressions, compiled by libpcap |
 //! | `historian` | what netsonde-historian is asked for |
 //! | `packets` | packets from the service or from a file, as selected by options |
+//! | `quoted` | ICMP errors that quote TCP or UDP |
 //! | `chosen` | the selection among packets that the client decodes itself |
 //! | `joined` | packets of the historian's disk and of the service's memory as one stream |
 //! | `standalone`, `guard` | a private service for one command, and the process that ends it with the command |
@@ -40,6 +41,7 @@ mod joined;
 mod namespace;
 mod output;
 pub(crate) mod packets;
+mod quoted;
 pub mod render;
 mod screen;
 mod standalone;

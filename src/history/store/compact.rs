@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use super::read::{Points, content, rescan};
+use super::read::{Content, Points, rescan};
 use super::{DAY_NS, Error, HOUR_NS, Store};
 use crate::bytes::put_block;
 use crate::directory::{Directory, ReadAt};
@@ -237,10 +237,10 @@ impl<D: Directory> Store<D> {
             map: Default::default(),
         };
         let mut boot_id = self.options.boot_id;
-        for at in running.inputs.clone() {
-            let file = &*running.files[at - running.inputs.start];
-            self.collect((at, file), series, &mut points, &mut boot_id)?;
-        }
+        self.read_inputs(running, series, |about, content| {
+            boot_id = about.boot_id;
+            points.add(content)
+        })?;
         let steps: Vec<Step> = points
             .map
             .into_iter()
@@ -283,26 +283,17 @@ impl<D: Directory> Store<D> {
         found.map_err(self.failure("read", &name))
     }
 
-    fn collect(
+    /// Calls `visit` with each record of a series in the segments that a run reads, in their order; `None` from it is
+    /// damage.
+    pub(super) fn read_inputs(
         &mut self,
-        (at, file): (usize, &dyn ReadAt),
+        running: &Running,
         series: u32,
-        points: &mut Points,
-        boot_id: &mut [u8; 16],
+        mut visit: impl FnMut(&About, Content<'_>) -> Option<()>,
     ) -> Result<(), Error> {
-        let name = self.segments[at].head.name();
-        let places = self.find(at, file, series, 0, u64::MAX);
-        for place in places.map_err(self.failure("read", &name))? {
-            let read = self.segments[at].read(file, &place);
-            let read = read.map_err(self.failure("read", &name))?;
-            let added = read.as_ref().and_then(|(about, payload)| {
-                *boot_id = about.boot_id;
-                points.add(content(about.kind, payload)?)
-            });
-            if added.is_none() {
-                self.counters.damaged += 1;
-                self.counters.damaged_bytes += u64::from(place.bytes);
-            }
+        for (at, file) in running.inputs.clone().zip(&running.files) {
+            let read = self.read_segment((at, &**file), series, (0, u64::MAX), &mut visit);
+            read.map_err(self.failure("read", &self.segments[at].head.name()))?;
         }
         Ok(())
     }

@@ -5,11 +5,10 @@
 use std::ops::Range;
 
 use super::compact::{Running, temporary};
-use super::read::content;
 use super::write::hour;
 use super::{Error, Store};
 use crate::chunk::{Builder, Packed};
-use crate::directory::{Directory, ReadAt};
+use crate::directory::Directory;
 use crate::record::Kind;
 use crate::segment::Tier;
 
@@ -50,40 +49,15 @@ impl<D: Directory> Store<D> {
     /// Merges the chunks of a series, and writes them.
     pub(super) fn merge_series(&mut self, running: &mut Running, series: u32) -> Result<(), Error> {
         let mut chunks = Vec::new();
-        for at in running.inputs.clone() {
-            let file = &*running.files[at - running.inputs.start];
-            self.append_chunks((at, file), series, &mut chunks)?;
-        }
+        self.read_inputs(running, series, |about, content| {
+            (content.kind == Kind::Probes).then_some(())?;
+            append(&mut chunks, about.boot_id, Packed::new(content.fine).ok()?)
+        })?;
         let name = temporary(running.writer.head());
         for (boot_id, chunk) in &chunks {
             let (about, payload) = super::write::record(series, *boot_id, chunk);
             let written = running.writer.append(&about, &payload);
             written.map_err(self.failure("write", &name))?;
-        }
-        Ok(())
-    }
-
-    /// Appends what a segment has of a series to the last chunk, as far as they can be one.
-    fn append_chunks(
-        &mut self,
-        (at, file): (usize, &dyn ReadAt),
-        series: u32,
-        chunks: &mut Vec<([u8; 16], Builder)>,
-    ) -> Result<(), Error> {
-        let name = self.segments[at].head.name();
-        let places = self.find(at, file, series, 0, u64::MAX);
-        for place in places.map_err(self.failure("read", &name))? {
-            let read = self.segments[at].read(file, &place);
-            let read = read.map_err(self.failure("read", &name))?;
-            let appended = read.as_ref().and_then(|(about, payload)| {
-                let content = content(about.kind, payload)?;
-                (content.kind == Kind::Probes).then_some(())?;
-                append(chunks, about.boot_id, Packed::new(content.fine).ok()?)
-            });
-            if appended.is_none() {
-                self.counters.damaged += 1;
-                self.counters.damaged_bytes += u64::from(place.bytes);
-            }
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::bytes::Input;
 use crate::chunk::{Coded, Entry, Packed, Probe};
 use crate::directory::{Directory, ReadAt};
 use crate::histogram::{self, Step};
-use crate::record::Kind;
+use crate::record::{About, Kind};
 use crate::segment::{Place, Segment};
 
 /// A step of history, with its length.
@@ -160,27 +160,30 @@ impl<D: Directory> Store<D> {
             }
             let name = segment.head.name();
             let read = self.directory.open(&name).and_then(|file| {
-                self.read_segment(at, &*file, series, (from_ns, to_ns), &mut visit)
+                self.read_segment((at, &*file), series, (from_ns, to_ns), |_, content| {
+                    visit(content)
+                })
             });
             read.map_err(self.failure("read", &name))?;
         }
         Ok(())
     }
 
-    fn read_segment(
+    /// Calls `visit` with each record of a series in a segment that overlaps a time, and counts those of which it
+    /// returns `None`: they are damaged.
+    pub(super) fn read_segment(
         &mut self,
-        at: usize,
-        file: &dyn ReadAt,
+        (at, file): (usize, &dyn ReadAt),
         series: u32,
         (from_ns, to_ns): (u64, u64),
-        visit: &mut impl FnMut(Content<'_>) -> Option<()>,
+        mut visit: impl FnMut(&About, Content<'_>) -> Option<()>,
     ) -> io::Result<()> {
         for place in self.find(at, file, series, from_ns, to_ns)? {
             let read = self.segments[at].read(file, &place)?;
-            let content = read
+            let visited = read
                 .as_ref()
-                .and_then(|(about, payload)| content(about.kind, payload));
-            if content.and_then(&mut *visit).is_none() {
+                .and_then(|(about, payload)| visit(about, content(about.kind, payload)?));
+            if visited.is_none() {
                 self.counters.damaged += 1;
                 self.counters.damaged_bytes += u64::from(place.bytes);
             }
@@ -189,7 +192,7 @@ impl<D: Directory> Store<D> {
     }
 
     /// Finds the records of a series in a segment, by a scan if its footer is damaged.
-    pub(super) fn find(
+    fn find(
         &mut self,
         at: usize,
         file: &dyn ReadAt,
@@ -223,7 +226,7 @@ pub(super) fn rescan(
 }
 
 /// Reads the payload of a record; `None` if it is damaged.
-pub(super) fn content(kind: Kind, payload: &[u8]) -> Option<Content<'_>> {
+fn content(kind: Kind, payload: &[u8]) -> Option<Content<'_>> {
     let mut input = Input(payload);
     let sums = match input.block()? {
         [] => Vec::new(),

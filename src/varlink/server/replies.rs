@@ -167,6 +167,21 @@ impl<'a> Replies<'a> {
         self.more
     }
 
+    /// Requires that the client accepts more than one reply.
+    ///
+    /// # Errors
+    ///
+    /// `org.varlink.service.ExpectedMore`, for the client.
+    pub fn require_more(&self) -> Result<(), Failure> {
+        match self.more {
+            true => Ok(()),
+            false => Err(Failure::error(
+                "org.varlink.service.ExpectedMore",
+                json!({}),
+            )),
+        }
+    }
+
     /// Sends a reply that others follow. Only the first may carry a descriptor: the kernel may
     /// merge a reply without one with the next, and then its owner is unclear.
     pub async fn first(

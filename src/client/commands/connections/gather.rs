@@ -7,13 +7,12 @@ use netsonde_core::connections::names::{Asking, Names};
 use netsonde_core::connections::report::Conn;
 use netsonde_core::connections::sightings::Place;
 use netsonde_core::connections::{Sighting, Tracker};
-use netsonde_core::diagnose::target::packet::{Segment, WireError};
+use netsonde_core::diagnose::target::packet::Segment;
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::recorder::headers;
 use netsonde_core::recorder::pcapng::SAMPLE_NOTE;
 use netsonde_core::text::counted;
 use netsonde_core::wire::glance::{ethertype, glance, ip_protocol};
-use netsonde_core::wire::{Meaning, decode};
 
 use super::owners::{self, Owner};
 use crate::client::cli::args::{ConnectionsArgs, Global, Lookback, Packets};
@@ -23,6 +22,7 @@ use crate::client::interrupt::Interrupt;
 use crate::client::namespace;
 use crate::client::output::remark;
 use crate::client::packets::{Source, Stream, ended, tell_end};
+use crate::client::quoted::quoted_errors;
 use crate::linux::wall_ns;
 
 /// Stores that have packets of connections: SYN, FIN, RST and openings; DNS; errors; all other segments, as long as
@@ -140,29 +140,11 @@ impl Intake {
                     segment,
                 });
             }
-            ip_protocol::ICMP | ip_protocol::ICMPV6 => self.error(time_ns, packet),
+            ip_protocol::ICMP | ip_protocol::ICMPV6 => quoted_errors(packet, |error, quoted| {
+                self.tracker.see_error(time_ns, &error, quoted);
+                self.names.see_error(&error, quoted);
+            }),
             _ => {}
-        }
-    }
-
-    fn error(&mut self, time_ns: u64, packet: &FilePacket) {
-        let frame = packet.frame();
-        let decoded = decode(&frame);
-        let Some(network) = decoded.network else {
-            return;
-        };
-        for meaning in &decoded.meanings {
-            let Meaning::Icmp(icmp) = meaning else {
-                continue;
-            };
-            let quoted = icmp
-                .quoted
-                .and_then(|(from, to)| packet.bytes.get(from..to));
-            if let Some(quoted) = quoted.and_then(Segment::read) {
-                let error = WireError::new(network.source, icmp.kind, icmp.code);
-                self.tracker.see_error(time_ns, &error, &quoted);
-                self.names.see_error(&error, &quoted);
-            }
         }
     }
 }
@@ -275,46 +257,37 @@ fn done(intake: Intake, from_ns: Option<u64>, end_ns: u64, is_headers_only: bool
     let mut report = intake.tracker.done(to_ns);
     let mut asking = intake.names.done(to_ns);
     let mut notes = intake.notes;
-    if intake.evicted > 0 {
-        let packets = counted(intake.evicted, "packet");
-        notes.push(format!("{packets} evicted before they could be read"));
-    }
+    let mut note = |count: u64, noun: &str, words: &str| {
+        if count > 0 {
+            notes.push(format!("{} {words}", counted(count, noun)));
+        }
+    };
+    const LEFT_OUT: &str = "more than the table of this command has places";
+    note(
+        intake.evicted,
+        "packet",
+        "evicted before they could be read",
+    );
     // Gaps have their own counts.
     if intake.missing > intake.evicted && !intake.has_gaps {
-        let packets = counted(intake.missing, "packet");
-        notes.push(format!("{packets} missing between those that were read"));
+        note(
+            intake.missing,
+            "packet",
+            "missing between those that were read",
+        );
     }
-    if report.of_samples > 0 {
-        let packets = counted(report.of_samples, "segment");
-        notes.push(format!(
-            "{packets} of a sample: others of these connections were counted, not recorded"
-        ));
-    }
-    if report.evicted_unproven > 0 {
-        let attempts = counted(report.evicted_unproven, "attempt");
-        notes.push(format!(
-            "{attempts} without an acknowledged answer left out: more than the table of this command has places"
-        ));
-    }
-    if report.evicted_known > 0 {
-        let connections = counted(report.evicted_known, "ended connection");
-        notes.push(format!(
-            "{connections} left out, the oldest: more than the table of this command has places"
-        ));
-    }
-    if asking.evicted > 0 {
-        let questions = counted(asking.evicted, "question");
-        notes.push(format!(
-            "{questions} left out: more than the table of this command has places"
-        ));
-    }
+    let words = "of a sample: others of these connections were counted, not recorded";
+    note(report.of_samples, "segment", words);
+    let words = format!("without an acknowledged answer left out: {LEFT_OUT}");
+    note(report.evicted_unproven, "attempt", &words);
+    let words = format!("left out, the oldest: {LEFT_OUT}");
+    note(report.evicted_known, "ended connection", &words);
+    note(asking.evicted, "question", &format!("left out: {LEFT_OUT}"));
     if is_headers_only {
         notes.push("headers only, without payload: no questions to name servers".into());
-    } else if asking.unread > 0 {
-        let messages = counted(asking.unread, "message");
-        notes.push(format!(
-            "{messages} of DNS cut off or malformed before the end of the question"
-        ));
+    } else {
+        let words = "of DNS cut off or malformed before the end of the question";
+        note(asking.unread, "message", words);
     }
     if let Some(from_ns) = from_ns {
         report.connections.retain(|one| one.end_ns >= from_ns);

@@ -302,13 +302,13 @@ impl Run {
                 stats.jitter.add(rtt);
                 stats.ewma.add(rtt);
             }
-            if let Some(precision) = precision {
-                let durations = [&mut stats.rtt, &mut stats.wire];
-                for (durations, ns) in durations.into_iter().zip([event.rtt_ns, event.wire_rtt_ns])
-                {
-                    if let Some(ns) = ns {
-                        durations.add(ns, precision);
-                    }
+            let distributions = [
+                (&mut stats.rtt, event.rtt_ns),
+                (&mut stats.wire, event.wire_rtt_ns),
+            ];
+            for (durations, ns) in distributions {
+                if let (Some(ns), Some(precision)) = (ns, precision) {
+                    durations.add(ns, precision);
                 }
             }
             if event.sequence < stats.highest {

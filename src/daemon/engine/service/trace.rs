@@ -68,12 +68,7 @@ pub async fn probe(
     call: ProbeCall,
     replies: &mut Replies<'_>,
 ) -> Result<(), Failure> {
-    if !replies.wants_more() {
-        return Err(Failure::error(
-            "org.varlink.service.ExpectedMore",
-            json!({}),
-        ));
-    }
+    replies.require_more()?;
     let guard = RunGuard {
         engine,
         number: start(&mut engine.borrow_mut(), peer, &call).map_err(renamed)?,

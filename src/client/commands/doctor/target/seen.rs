@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use netsonde_core::diagnose::target::packet::{Segment, WireError};
 use netsonde_core::protocol::capture::Content;
-use netsonde_core::wire::{Meaning, decode};
+use netsonde_core::wire::decode;
 
 use crate::client::cli::args::Packets;
 use crate::client::failure::Failure;
 use crate::client::files::capture_file::{CaptureFile, FilePacket, Item};
 use crate::client::packets::Stream;
+use crate::client::quoted::quoted_errors;
 
 /// Time after which a packet is in the record: the kernel passes on a block after 20 ms at most, and the engine takes
 /// it with its next turn.
@@ -91,23 +92,7 @@ pub fn read_errors(
     let mut file = open(socket, from_ns, &["icmp"], Content::Headers)?;
     while let Some(item) = file.next()? {
         let Item::Packet(packet) = item else { continue };
-        let frame = packet.frame();
-        let decoded = decode(&frame);
-        let Some(network) = decoded.network else {
-            continue;
-        };
-        for meaning in &decoded.meanings {
-            let Meaning::Icmp(icmp) = meaning else {
-                continue;
-            };
-            let quoted = icmp
-                .quoted
-                .and_then(|(from, to)| packet.bytes.get(from..to));
-            if let Some(quoted) = quoted.and_then(Segment::read) {
-                let error = WireError::new(network.source, icmp.kind, icmp.code);
-                each(error, &quoted);
-            }
-        }
+        quoted_errors(&packet, &mut each);
     }
     Ok(())
 }

@@ -155,12 +155,7 @@ pub async fn ping(
     call: PingCall,
     replies: &mut Replies<'_>,
 ) -> Result<(), Failure> {
-    if !replies.wants_more() {
-        return Err(Failure::error(
-            "org.varlink.service.ExpectedMore",
-            json!({}),
-        ));
-    }
+    replies.require_more()?;
     let targets = targets::take_targets(engine, lists, peer, &call)?;
     // The names of targets are not kept while the run lasts.
     let options = call.options.unwrap_or_default();
