@@ -10,6 +10,7 @@ use crate::host::membership::{Membership, SourceFilter, Versions};
 use crate::host::mroute::{Route, Vif};
 use crate::host::socket::ProcSocket;
 use crate::multicast::Key;
+use crate::probe::routing::Prefix;
 
 /// The subject of a diagnosis.
 #[derive(Clone, Debug)]
@@ -231,19 +232,11 @@ impl Link {
 
 /// Returns whether `address` is in the network `network`/`prefix`.
 pub fn in_network(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    match (network, address) {
-        (IpAddr::V4(a), IpAddr::V4(b)) => {
-            let shift = 32u32.saturating_sub(prefix.into());
-            let cut = |of: std::net::Ipv4Addr| u32::from(of).checked_shr(shift).unwrap_or(0);
-            cut(a) == cut(b)
-        }
-        (IpAddr::V6(a), IpAddr::V6(b)) => {
-            let shift = 128u32.saturating_sub(prefix.into());
-            let cut = |of: std::net::Ipv6Addr| u128::from(of).checked_shr(shift).unwrap_or(0);
-            cut(a) == cut(b)
-        }
-        _ => false,
-    }
+    let network = Prefix {
+        address: network,
+        bits: prefix,
+    };
+    network.contains(address)
 }
 
 /// Multicast settings of a bridge.

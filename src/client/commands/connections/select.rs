@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use netsonde_core::address::parse_prefix;
 use netsonde_core::connections::End;
 use netsonde_core::connections::names::Question;
+use netsonde_core::probe::routing::Prefix;
 
 use super::gather::Found;
 use crate::client::cli::args::ConnectionsArgs;
@@ -19,21 +20,21 @@ pub(super) struct Chosen {
 
 /// A host as it was given.
 enum Wanted {
-    Prefix(IpAddr, u8),
+    Prefix(Prefix),
     Name(String, Vec<IpAddr>),
 }
 
 impl Wanted {
     fn read(text: &str, found: &Found) -> Wanted {
         match parse_prefix(text) {
-            Ok((address, length)) => Wanted::Prefix(address, length),
+            Ok((address, bits)) => Wanted::Prefix(Prefix { address, bits }),
             Err(_) => Wanted::Name(text.to_owned(), found.asking.addresses_of(text).0),
         }
     }
 
     fn is(&self, address: IpAddr) -> bool {
         match self {
-            Wanted::Prefix(of, length) => is_within(address, *of, *length),
+            Wanted::Prefix(prefix) => prefix.contains(address),
             Wanted::Name(_, addresses) => addresses.contains(&address),
         }
     }
@@ -54,16 +55,6 @@ impl Wanted {
 fn is_name(a: &str, b: &str) -> bool {
     a.trim_end_matches('.')
         .eq_ignore_ascii_case(b.trim_end_matches('.'))
-}
-
-fn is_within(address: IpAddr, of: IpAddr, length: u8) -> bool {
-    let bits = |address: IpAddr| match address {
-        IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, true),
-        IpAddr::V6(v6) => (u128::from(v6), false),
-    };
-    let ((address, is_v4), (of, is_of_v4)) = (bits(address), bits(of));
-    let shift = 128 - u32::from(length);
-    is_v4 == is_of_v4 && address.checked_shr(shift) == of.checked_shr(shift)
 }
 
 /// Returns the options that select, as they can be typed; `None` if all is selected.
@@ -155,11 +146,11 @@ mod tests {
             ("fd00::1", "::", 0, true),
             ("10.1.2.4", "::", 0, false),
         ] {
-            assert_eq!(
-                is_within(address(one), address(of), length),
-                expected,
-                "{one}"
-            );
+            let prefix = Prefix {
+                address: address(of),
+                bits: length,
+            };
+            assert_eq!(prefix.contains(address(one)), expected, "{one}");
         }
     }
 }
