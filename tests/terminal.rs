@@ -225,7 +225,7 @@ fn scenes_can_be_chosen() -> Outcome {
         command
     };
     let listed = String::from_utf8(demo(&["--list"]).output()?.stdout)?;
-    assert_eq!(listed.lines().count(), 16, "{listed}");
+    assert_eq!(listed.lines().count(), 18, "{listed}");
     assert!(
         listed.contains("ping       Ping, with the time on the wire\n"),
         "{listed}"

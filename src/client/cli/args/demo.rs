@@ -28,6 +28,10 @@ pub enum DemoScene {
     Doctor,
     /// Four lost probes, and where each one died
     Fates,
+    /// A port that a firewall on the path filters, and the hop before it
+    Path,
+    /// A path that loses large packets without a word
+    BlackHole,
     /// Hosts on the link, and an address conflict
     Neighbors,
     /// Multicast group memberships
