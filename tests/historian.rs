@@ -81,6 +81,10 @@ fn main() -> ExitCode {
                 monitors_are_added_held_and_removed,
             ),
             (
+                "a_rate_that_is_too_low_for_the_monitors_is_told",
+                a_rate_that_is_too_low_for_the_monitors_is_told,
+            ),
+            (
                 "invalid_files_are_told_with_their_lines",
                 invalid_files_are_told_with_their_lines,
             ),
@@ -1132,6 +1136,23 @@ fn monitors_are_added_held_and_removed() -> Outcome {
             .try_call("RemoveMonitor", &json!({ "name": "near" }))
             .is_err()
     );
+    Ok(())
+}
+
+fn a_rate_that_is_too_low_for_the_monitors_is_told() -> Outcome {
+    let net = network()?;
+    let config = "[ping]\nrate = 50\nrate_per_uid = 50\n";
+    let service = Service::with_config(&net.a, config, &[]);
+    // 15 targets ten times a second are 150 probes a second.
+    let historian = Historian::start(&net.a, &service, MONITORS);
+    let status = historian.until("Status", "it is told", |status| {
+        status["problems"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty())
+    });
+    let problems = status["problems"].to_string();
+    let words = "targets are probed every 0.300 s instead of 0.1 s: ping.rate in netsonde.toml permits no more";
+    assert!(problems.contains(words), "{problems}");
     Ok(())
 }
 

@@ -423,6 +423,7 @@ fn ping_types_agree() {
         run: Some(1),
         id: Some(1),
         targets: Some(1),
+        interval_ns: Some(1),
         fd: Some(0),
         slots: Some(vec!["10.0.0.1".into()]),
         probes: Some(vec![probe]),

@@ -41,6 +41,8 @@ pub enum Report {
         run: u64,
         /// Addresses by slot.
         slots: Vec<String>,
+        /// Time between two probes of a target in nanoseconds, if it is longer than was asked for.
+        stretched_ns: Option<u64>,
     },
     /// Results, as they came: what was seen of lost probes, and the fates of all.
     Fates {
@@ -176,11 +178,12 @@ impl Runner {
         }
         connection.call_more("io.netsonde.Ping.Ping", &call)?;
         connection.wait_without_limit()?;
-        let (mut pipe, slots) = self.begin(&mut connection)?;
+        let (mut pipe, slots, stretched_ns) = self.begin(&mut connection)?;
         *has_begun = true;
         self.send(Report::Began {
             run: self.number,
             slots,
+            stretched_ns,
         })?;
         let mut decoder = Decoder::default();
         let mut room = vec![0; 64 << 10];
@@ -228,8 +231,9 @@ impl Runner {
         Ok((parsed, reply.continues))
     }
 
-    /// Reads the first replies. Returns the pipe of fates, and the addresses by slot.
-    fn begin(&self, connection: &mut Connection) -> Result<(File, Vec<String>), End> {
+    /// Reads the first replies. Returns the pipe of fates, the addresses by slot, and the interval, if it is longer
+    /// than was asked for.
+    fn begin(&self, connection: &mut Connection) -> Result<(File, Vec<String>, Option<u64>), End> {
         let malformed = |what: &str| End::Away(format!("malformed reply: {what}"));
         let Some(first) = connection.reply_until(Some(self.stopped.as_fd()))? else {
             return Err(End::Stopped);
@@ -249,7 +253,7 @@ impl Runner {
             let more = reply.slots.filter(|more| !more.is_empty());
             slots.extend(more.ok_or_else(|| malformed("it has no slots"))?);
         }
-        Ok((File::from(pipe), slots))
+        Ok((File::from(pipe), slots, first.interval_ns))
     }
 
     /// Waits for the connection or the pipe. Returns whether the pipe has something, or its end.

@@ -1028,6 +1028,7 @@ impl History {
                 "{damaged} damaged places were found in the files: what they had is lost"
             ));
         }
+        problems.extend(historian.stretched());
         if counters.left_out > 0 {
             problems.push(format!(
                 "{} targets are not probed: too many runs",

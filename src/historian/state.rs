@@ -211,6 +211,8 @@ struct Group {
     slots: Vec<(String, Slot)>,
     /// Addresses in the order of netsonded's slots.
     order: Vec<Option<usize>>,
+    /// Time between two probes of a target in nanoseconds, if it is longer than was asked for.
+    stretched_ns: Option<u64>,
     run: Run,
 }
 
@@ -773,18 +775,37 @@ impl Historian {
             kind,
             slots: slots.collect(),
             order: Vec::new(),
+            stretched_ns: None,
             run,
         };
         self.groups.insert(group.run.number, group);
     }
 
+    /// Returns the monitors whose targets are probed less often than was asked for, in words.
+    pub fn stretched(&self) -> impl Iterator<Item = String> {
+        self.groups.values().filter_map(|group| {
+            let (slots, kind) = (group.slots.len(), &group.kind);
+            let seconds = |ns: u64| ns as f64 / 1e9;
+            let (real, asked) = (seconds(group.stretched_ns?), seconds(kind.interval_ns));
+            Some(format!(
+                "{slots} targets are probed every {real:.3} s instead of {asked} s: ping.rate in netsonde.toml permits \
+                 no more"
+            ))
+        })
+    }
+
     /// Processes what a run reports.
     pub fn report(&mut self, report: Report) {
         match report {
-            Report::Began { run, slots } => {
+            Report::Began {
+                run,
+                slots,
+                stretched_ns,
+            } => {
                 let Some(group) = self.groups.get_mut(&run) else {
                     return;
                 };
+                group.stretched_ns = stretched_ns;
                 group.order = slots.iter().map(|address| group.find(address)).collect();
                 for (_, slot) in &mut group.slots {
                     slot.next = 1;

@@ -377,6 +377,10 @@ pub struct PingReply {
     /// Number of targets; first reply only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub targets: Option<u64>,
+    /// Time between two probes of a target in nanoseconds, if the rate of the run permits no shorter one although
+    /// one was asked for; first reply only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interval_ns: Option<u64>,
     /// Index of the pipe for packed fates in the message's descriptor array; first reply only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fd: Option<u64>,

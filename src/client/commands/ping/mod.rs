@@ -23,6 +23,7 @@ use crate::client::failure::Failure;
 use crate::client::files::output_file::{FileId, OutputFile};
 use crate::client::files::target_file;
 use crate::client::interrupt::Interrupt;
+use crate::client::output::note;
 use crate::linux::reason;
 use crate::varlink::client::Connection;
 use netsonde_core::address::{
@@ -32,6 +33,7 @@ use netsonde_core::probe::transport::{LEAST_PAYLOAD, MOST_PAYLOAD, UDP_FLOWS};
 use netsonde_core::protocol::ping::{
     Options, PingCall, PingReply, Summary, TargetsCall, TargetsReply, Total,
 };
+use netsonde_core::text::counted;
 
 /// Maximum number of targets per request: IPv6 addresses with a scope fit in its 64 KiB.
 const TARGETS_A_REQUEST: usize = 700;
@@ -110,6 +112,7 @@ pub fn ping(global: &Global, socket: &Path, args: &Ping) -> Result<u8, Failure> 
             .iter()
             .map(|family| {
                 let context = RunContext {
+                    global,
                     socket,
                     options: options.clone(),
                     with_header,
@@ -157,6 +160,7 @@ fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// What a run needs besides its targets.
 struct RunContext<'a, 'o> {
+    global: &'a Global,
     socket: &'a Path,
     options: Options,
     with_header: bool,
@@ -194,6 +198,15 @@ fn run(family: &[Wanted], context: &RunContext<'_, '_>) -> Result<Total, Failure
     std::thread::scope(|scope| receive(family, context, &mut connection, scope))
 }
 
+/// Words for a rate that is too low for the interval that was asked for.
+fn stretched(targets: u64, interval_ns: u64) -> String {
+    format!(
+        "{} are too many for this interval at the rate of the run (--rate): each is probed every {:.3} s",
+        counted(targets, "target"),
+        interval_ns as f64 / 1e9
+    )
+}
+
 /// Prints the replies to a call, up to its totals.
 fn receive<'scope, 'env>(
     family: &[Wanted],
@@ -222,6 +235,9 @@ fn receive<'scope, 'env>(
         if let (None, Some(run)) = (number, reply.run) {
             number = Some(run);
             context.progress.add(run);
+        }
+        if let (Some(targets), Some(interval_ns)) = (reply.targets, reply.interval_ns) {
+            note(context.global, &stretched(targets, interval_ns));
         }
         let mut output = lock(context.output);
         if let Some(id) = reply.id {

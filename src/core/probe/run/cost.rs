@@ -57,6 +57,14 @@ impl Settings {
         scheduled.clamp(1, self.rate.max(1))
     }
 
+    /// Returns the time between two probes of a target in nanoseconds, if the rate permits no shorter one although
+    /// one was asked for. A second probe of each target must be wanted.
+    pub fn stretched_ns(&self, targets: u64) -> Option<u64> {
+        let needed_ns = targets.saturating_mul(1_000_000_000) / self.rate.max(1);
+        let is_repeated = self.count.is_none_or(|count| count > 1);
+        (is_repeated && !self.flood && needed_ns > self.interval_ns).then_some(needed_ns)
+    }
+
     /// Returns the number of probes that a run may send; `None` if it has no end.
     fn probes(&self, targets: u64) -> Option<u64> {
         let counted = match &self.listed {
@@ -212,6 +220,16 @@ mod tests {
         let of = |number: usize| settings(None).cost(&groups[..number], 262_144);
         assert!(of(1) > 4096 * 2_500, "{}", of(1));
         assert!(of(100) < 4 * of(1), "{}", of(100));
+    }
+
+    #[test]
+    fn a_rate_below_that_of_the_targets_stretches_the_interval() {
+        let mut asked = settings(None);
+        (asked.rate, asked.interval_ns) = (10_000, 1_000_000_000);
+        assert_eq!(asked.stretched_ns(10_000), None);
+        assert_eq!(asked.stretched_ns(10_250), Some(1_025_000_000));
+        asked.count = Some(1);
+        assert_eq!(asked.stretched_ns(10_250), None);
     }
 
     #[test]

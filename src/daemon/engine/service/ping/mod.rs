@@ -181,6 +181,7 @@ pub async fn ping(
             run: Some(number),
             id: Some(run.id),
             targets: Some(run.targets.len() as u64),
+            interval_ns: run.settings.stretched_ns(run.targets.len() as u64),
             fd: pipe.as_ref().map(|_| 0),
             ..PingReply::default()
         }

@@ -265,7 +265,8 @@ impl Pace {
             }
             Some(rate) => rate,
             None if flood || interval_ns < 1_000_000 => max_rate,
-            None if target_count > 1 => RATE.min(max_rate),
+            // Packed runs are those of monitors: they are spread over the interval, and last.
+            None if target_count > 1 && options.packed != Some(true) => RATE.min(max_rate),
             None => max_rate,
         };
         if flood && min_interval_ns > 0 {
