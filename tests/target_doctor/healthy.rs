@@ -9,6 +9,11 @@ pub const SCENARIOS: &[Scenario] = &[
     ("", "healthy_behind_routers", healthy_behind_routers),
     ("", "healthy_own_addresses", healthy_own_addresses),
     ("", "healthy_name", healthy_name),
+    (
+        "",
+        "healthy_name_with_several_addresses",
+        healthy_name_with_several_addresses,
+    ),
     ("", "healthy_tcp_ports", healthy_tcp_ports),
     ("", "healthy_udp_ports", healthy_udp_ports),
     ("", "healthy_reported_mtu", healthy_reported_mtu),
@@ -83,6 +88,16 @@ fn healthy_own_addresses() -> Outcome {
 fn healthy_name() -> Outcome {
     let net = net();
     let _names = names_of(&net.t, &[T4, T6]);
+    let _server = patient(&net.t, 443);
+    reached_by_name(&net, &[NAME, &format!("{NAME}:https")])
+}
+
+/// As services with several servers have.
+fn healthy_name_with_several_addresses() -> Outcome {
+    let net = net();
+    net.t.address("e0", "10.3.0.10/24")?;
+    net.t.address("e0", "10.3.0.11/24")?;
+    let _names = names_of(&net.t, &[T4, "10.3.0.10", T6, "10.3.0.11"]);
     let _server = patient(&net.t, 443);
     reached_by_name(&net, &[NAME, &format!("{NAME}:https")])
 }

@@ -474,7 +474,7 @@ pub(super) const PAGES: &[Page] = &[
                       those of netsonde-ping(1).\n\n\
                       With a TARGET it finds out why a name, a host or a port cannot be reached, or is slow, and \
                       names the first cause. It resolves the name with this host's resolver and reads from the \
-                      record what that asked on the wire. To the first address of each family it sends five echo \
+                      record what that asked on the wire. To each address, of up to eight, it sends five echo \
                       requests, and two as long as the MTU with DF. For a port it opens a connection, as any \
                       program would, and closes it without sending anything; for a port of UDP it sends an empty \
                       datagram, to 53 a question for the root's name servers, to 123 a request of NTP. Only if \
@@ -492,7 +492,8 @@ pub(super) const PAGES: &[Page] = &[
                  was found.\n\n\
                  With a TARGET the first line is `reached' or the verdict, and only the first cause is reported. A \
                  port that answers is reached, whatever becomes of the echo requests. If one family works and the \
-                 other does not, that is a warning (ipv6-broken, ipv4-broken) with the cause as evidence; a family \
+                 other does not, or one address of several, that is a warning (ipv6-broken, ipv4-broken, \
+                 address-broken) with the cause as evidence; a family \
                  for which this host has no route is none that is broken. -v prints each step.",
         json: Json::Own(&[
             Keys {

@@ -15,8 +15,11 @@ pub struct TargetEvidence {
     pub subject: Subject,
     /// How its name was resolved; `None` for an address.
     pub lookup: Option<Lookup>,
-    /// The ways to it, in the order of the resolver's preference: one for each family.
+    /// The ways to it, in the order in which they were tried: first the one that the resolver prefers of
+    /// each family, then further ones.
     pub ways: Vec<Way>,
+    /// Addresses of the name that were not tried.
+    pub not_tried: usize,
 }
 
 /// The resolution of a name.

@@ -464,6 +464,16 @@ pub static IPV4_BROKEN: Text = Text {
     fix: "Mend IPv4 as the evidence says.",
 };
 
+pub static ADDRESS_BROKEN: Text = Text {
+    id: "address-broken",
+    title: "some addresses of the name cannot be reached, and others can",
+    symptoms: "Connections fail or hang now and then, and a second attempt works.",
+    cause: "The name has several addresses of a family, and not all of them work: one server of several is down, or the \
+        way to it fails. Programs use any of them, most of them the first.",
+    proof: "The attempts at other addresses of the family are answered; the evidence has the cause for each that is not.",
+    fix: "Mend the server or the way as the evidence says, or take the address out of the name.",
+};
+
 /// Describes the echoes in a few words.
 pub(super) fn echo_words(way: &Way) -> String {
     let total = way.echoes().count();

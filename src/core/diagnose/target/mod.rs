@@ -31,6 +31,7 @@ use serde::Serialize;
 
 use super::host::Checked;
 use super::{EvidenceItem, Finding, FindingDraft, Severity, Text, Verdict};
+use crate::text::{counted, listed};
 pub use evidence::TargetEvidence;
 use evidence::Way;
 pub use modes::{OF_NAMES, OF_WAYS, modes};
@@ -83,8 +84,9 @@ fn of_way(way: &Way) -> Option<Finding> {
     })
 }
 
-/// Diagnoses a target. Of each family the first cause is found. If another family works, it is a warning; otherwise the
-/// cause of the family that the resolver prefers is the fault, unless this host has no route of that family at all.
+/// Diagnoses a target. Of each address the first cause is found. If another address works, it is a warning, one for a
+/// family or for the addresses of one that fail; otherwise the cause of the address that the resolver prefers is the
+/// fault, unless this host has no route to it at all.
 pub fn diagnose(evidence: &TargetEvidence) -> TargetDiagnosis {
     let mut findings: Vec<Finding> = Vec::new();
     for mode in OF_NAMES {
@@ -99,19 +101,46 @@ pub fn diagnose(evidence: &TargetEvidence) -> TargetDiagnosis {
     let found: Vec<(&Way, Option<Finding>)> = (evidence.ways.iter())
         .map(|way| (way, of_way(way)))
         .collect();
-    for (way, found) in &found {
-        if let Some(found) = found.clone().filter(|_| way.works()) {
-            findings.push(found);
+    let mut told: Vec<(bool, Finding)> = Vec::new();
+    for (way, found) in found.iter().filter(|(way, _)| way.works()) {
+        let Some(found) = found else {
+            continue;
+        };
+        let is_same = |(is_ipv4, known): &&mut (bool, Finding)| {
+            *is_ipv4 == way.is_ipv4 && known.id == found.id
+        };
+        match told.iter_mut().find(is_same) {
+            // The addresses of a family have most of the path in common.
+            Some((_, known)) => known.evidence.push(EvidenceItem {
+                source: "wire",
+                text: format!("{}: {}", way.target, found.summary),
+            }),
+            None => told.push((way.is_ipv4, found.clone())),
         }
     }
-    let failing = found.iter().filter(|(way, _)| !way.works());
-    let (routed, unrouted): (Vec<_>, Vec<_>) = failing.partition(|(way, _)| way.has_route);
-    let cause = routed.first().or(unrouted.first());
-    if let Some((way, Some(cause))) = cause {
-        if !works {
+    findings.extend(told.into_iter().map(|(_, finding)| finding));
+    let failing: Vec<_> = found.iter().filter(|(way, _)| !way.works()).collect();
+    if works {
+        for is_ipv4 in [true, false] {
+            let of_family: Vec<(&Way, &Finding)> = (failing.iter())
+                .filter(|(way, _)| way.is_ipv4 == is_ipv4)
+                .filter_map(|(way, cause)| Some((*way, cause.as_ref()?)))
+                .collect();
+            let family_works =
+                (evidence.ways.iter()).any(|way| way.is_ipv4 == is_ipv4 && way.works());
+            let Some((way, cause)) = of_family.first() else {
+                continue;
+            };
+            if family_works {
+                findings.push(broken_addresses(&of_family, evidence));
+            } else if way.has_route {
+                findings.push(broken_family(way, cause, evidence));
+            }
+        }
+    } else {
+        let routed = failing.iter().find(|(way, _)| way.has_route);
+        if let Some((_, Some(cause))) = routed.or(failing.first()) {
             findings.push(cause.clone());
-        } else if way.has_route {
-            findings.push(broken_family(way, cause, evidence));
         }
     }
     findings.sort_by_key(|finding| finding.severity as u8);
@@ -160,6 +189,39 @@ fn broken_family(way: &Way, cause: &Finding, evidence: &TargetEvidence) -> Findi
         summary: format!(
             "{} cannot be reached over {family} ({}), over {other} it can: {order}",
             evidence.subject, way.target
+        ),
+        fix: cause.fix.clone(),
+        evidence: items,
+    }
+}
+
+/// Some addresses of a family fail and others work: a share of the connections fails or waits.
+fn broken_addresses(broken: &[(&Way, &Finding)], evidence: &TargetEvidence) -> Finding {
+    let (way, cause) = broken[0];
+    let of_family = evidence
+        .ways
+        .iter()
+        .filter(|other| other.is_ipv4 == way.is_ipv4);
+    let total = of_family.count();
+    let addresses = listed(broken.iter().map(|(way, _)| way.target.as_str()));
+    let mut items: Vec<EvidenceItem> = (broken.iter())
+        .map(|(way, cause)| EvidenceItem {
+            source: "wire",
+            text: format!("{}: {}: {}", way.target, cause.id, cause.summary),
+        })
+        .collect();
+    items.extend(cause.evidence.iter().cloned());
+    Finding {
+        id: local::ADDRESS_BROKEN.id,
+        severity: Severity::Warning,
+        certainty: cause.certainty,
+        interface: way.interface.clone(),
+        summary: format!(
+            "{} cannot be reached at {addresses}, {} of its {} that were tried: programs that use {} fail or lose time",
+            evidence.subject,
+            broken.len(),
+            counted(total as u64, &format!("{} address", way.family())),
+            if broken.len() == 1 { "it" } else { "them" },
         ),
         fix: cause.fix.clone(),
         evidence: items,

@@ -54,6 +54,10 @@ pub static OF_WAYS: &[&WayMode] = &[
 pub fn modes() -> impl Iterator<Item = Text> {
     let of_names = OF_NAMES.iter().map(|mode| mode.text);
     let of_ways = OF_WAYS.iter().map(|mode| mode.text);
-    let of_families = [local::IPV6_BROKEN, local::IPV4_BROKEN];
+    let of_families = [
+        local::IPV6_BROKEN,
+        local::IPV4_BROKEN,
+        local::ADDRESS_BROKEN,
+    ];
     of_names.chain(of_ways).chain(of_families)
 }

@@ -43,6 +43,7 @@ fn tried(outcome: Outcome, seen: PortSeen) -> Option<PortTry> {
 
 fn evidence(ways: Vec<Way>) -> TargetEvidence {
     TargetEvidence {
+        not_tried: 0,
         subject: Subject::parse("10.0.0.2:80", |_, _| None).unwrap(),
         lookup: None,
         ways,
@@ -160,6 +161,38 @@ fn one_family_that_works_makes_the_other_a_warning() {
     assert_eq!(ids(&diagnose(&all)), [""; 0]);
     // Nor is it the cause if the other one fails.
     all.ways[1] = way("unanswered");
+    assert_eq!(ids(&diagnose(&all)), ["target-silent"]);
+}
+
+#[test]
+fn addresses_that_fail_beside_others_are_one_warning() {
+    let of = |target: &str, fate: &str| Way {
+        target: target.into(),
+        ..way(fate)
+    };
+    let mut six = of("2001:db8::1", "replied");
+    six.is_ipv4 = false;
+    let ways = vec![
+        of("10.0.0.9", "unanswered"),
+        six,
+        of("10.0.0.10", "replied"),
+        of("10.0.0.11", "unanswered"),
+    ];
+    let mut all = evidence(ways);
+    all.subject.port = None;
+    let diagnosis = diagnose(&all);
+    assert_eq!(
+        (ids(&diagnosis), diagnosis.verdict),
+        (vec!["address-broken"], Verdict::Healthy)
+    );
+    let summary = &diagnosis.findings[0].summary;
+    let words = "10.0.0.9 and 10.0.0.11, 2 of its 3 IPv4 addresses";
+    assert!(summary.contains(words), "{summary}");
+    // All of a family is that family, once.
+    all.ways.remove(2);
+    assert_eq!(ids(&diagnose(&all)), ["ipv4-broken"]);
+    // And everything is the cause of the first.
+    all.ways.remove(1);
     assert_eq!(ids(&diagnose(&all)), ["target-silent"]);
 }
 

@@ -39,6 +39,13 @@ pub(super) fn steps(all: &TargetEvidence, findings: &[Finding]) -> Vec<Checked> 
     for way in &all.ways {
         of_way(way, &mut add);
     }
+    if all.not_tried > 0 {
+        let text = format!(
+            "{} not tried",
+            counted(all.not_tried as u64, "further address")
+        );
+        add("addresses".into(), "not_made", text);
+    }
     for finding in findings {
         let topic = match finding.id {
             id if id.starts_with("name-") => "name",

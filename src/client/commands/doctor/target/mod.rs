@@ -13,8 +13,9 @@ mod seen;
 mod way;
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use netsonde_core::diagnose::target::evidence::{TargetEvidence, Way};
 use netsonde_core::diagnose::target::subject::{Host, Protocol, Subject};
@@ -34,6 +35,13 @@ use crate::client::render::wrap::fit;
 use crate::client::screen;
 
 use super::host::check_line;
+
+/// Addresses of a name that are tried: names of large services have four of a family, and more would take long.
+const MOST_ADDRESSES: usize = 8;
+/// Addresses that are tried at the same time: each takes three connections to the service, and a user has eight.
+const AT_ONCE: usize = 2;
+/// Time after which no further addresses are tried: those that fail take some seconds each.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What is sent, in words and for scripts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -59,7 +67,7 @@ pub struct By {
     /// Interface.
     pub interface: Option<String>,
     /// Source address.
-    pub source: Option<std::net::IpAddr>,
+    pub source: Option<IpAddr>,
 }
 
 /// Parses the target.
@@ -136,7 +144,7 @@ fn by(args: &DoctorArgs) -> Result<By, Failure> {
     })
 }
 
-/// Gathers the evidence. Both families are tried at the same time.
+/// Gathers the evidence. Of each family the first address is tried, both at the same time; then the further ones.
 fn gather(
     socket: &Path,
     subject: Subject,
@@ -148,11 +156,38 @@ fn gather(
         Host::Name(name) => {
             sent.push(to_look_up(name));
             let lookup = lookup::look_up(socket, name)?;
-            let targets = first_of_each_family(lookup.found.as_deref().unwrap_or_default());
+            let targets = by_turns(lookup.found.as_deref().unwrap_or_default());
             (Some(lookup), targets)
         }
     };
-    let ways: Vec<Result<(Way, Vec<ToSend>), Failure>> = std::thread::scope(|scope| {
+    let start = Instant::now();
+    let mut ways = Vec::new();
+    let most = targets.len().min(MOST_ADDRESSES);
+    while ways.len() < most && (ways.is_empty() || start.elapsed() < PATIENCE) {
+        let next = &targets[ways.len()..most.min(ways.len() + AT_ONCE)];
+        for way in explore_all(socket, next, &subject, by) {
+            let (way, more) = way?;
+            sent.extend(more);
+            ways.push(way);
+        }
+    }
+    let evidence = TargetEvidence {
+        subject,
+        lookup,
+        not_tried: targets.len() - ways.len(),
+        ways,
+    };
+    Ok((evidence, sent))
+}
+
+/// Follows the ways to several addresses at the same time.
+fn explore_all(
+    socket: &Path,
+    targets: &[String],
+    subject: &Subject,
+    by: &By,
+) -> Vec<Result<(Way, Vec<ToSend>), Failure>> {
+    std::thread::scope(|scope| {
         let all: Vec<_> = targets
             .iter()
             .map(|target| scope.spawn(|| way::explore(socket, target, subject.port, by)))
@@ -162,19 +197,7 @@ fn gather(
             one.join().unwrap_or_else(|_| panicked())
         };
         all.into_iter().map(join).collect()
-    });
-    let mut all = Vec::new();
-    for way in ways {
-        let (way, more) = way?;
-        sent.extend(more);
-        all.push(way);
-    }
-    let evidence = TargetEvidence {
-        subject,
-        lookup,
-        ways: all,
-    };
-    Ok((evidence, sent))
+    })
 }
 
 fn to_look_up(name: &str) -> ToSend {
@@ -188,15 +211,13 @@ fn to_look_up(name: &str) -> ToSend {
     }
 }
 
-/// The resolver's first address of each family.
-fn first_of_each_family(found: &[std::net::IpAddr]) -> Vec<String> {
-    let mut all: Vec<std::net::IpAddr> = Vec::new();
-    for address in found {
-        if !all.iter().any(|known| known.is_ipv4() == address.is_ipv4()) {
-            all.push(*address);
-        }
-    }
-    all.iter().map(ToString::to_string).collect()
+/// Addresses in the order of the resolver, but by turns of the two families, the preferred one first.
+fn by_turns(found: &[IpAddr]) -> Vec<String> {
+    let is_first = |address: &&IpAddr| address.is_ipv4() == found[0].is_ipv4();
+    let (first, second): (Vec<&IpAddr>, Vec<&IpAddr>) = found.iter().partition(is_first);
+    let longest = first.len().max(second.len());
+    let pairs = (0..longest).flat_map(|at| [first.get(at), second.get(at)]);
+    pairs.flatten().map(ToString::to_string).collect()
 }
 
 /// Runs `doctor --dry-run TARGET`: prints what would be sent. A name is not resolved.
@@ -207,6 +228,7 @@ pub fn dry_run(global: &Global, args: &DoctorArgs, target: &str) -> Result<u8, F
     if let Host::Name(name) = &subject.host {
         all.push(to_look_up(name));
     }
+    // For a name, to each of its addresses.
     all.extend(way::to_send(&subject.host(), subject.port));
     let mut out = screen::stdout();
     if global.json {
