@@ -1,6 +1,6 @@
 //! SHELL. ICMP errors of a packet that quote TCP or UDP.
 
-use netsonde_core::diagnose::target::packet::{Segment, WireError};
+use netsonde_core::wire::segment::{Segment, WireError};
 use netsonde_core::wire::{Meaning, decode};
 
 use crate::client::files::capture_file::FilePacket;

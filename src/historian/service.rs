@@ -949,9 +949,7 @@ impl History {
     }
 
     async fn watch(&self, replies: &mut Replies<'_>) -> Result<(), Failure> {
-        if !replies.wants_more() {
-            return Err(Failure::invalid_parameter("more: Watch needs it"));
-        }
+        replies.require_more()?;
         let mut told = self.historian.borrow().told.subscribe();
         let first = reply::WatchReply {
             version: Some(env!("CARGO_PKG_VERSION").into()),

@@ -3,10 +3,10 @@
 use super::report::{Conn, Fate, Reset, Role, SeenError, Who};
 use super::room::Key;
 use super::sightings::{Crossing, MAX_PLACES, Place, Transmissions};
-use super::{End, Hosts, Sighting, flag};
-use crate::diagnose::target::packet::{Segment, WireError};
+use super::{End, Hosts, Sighting};
 use crate::recorder::class::is_opening;
 use crate::wire::Direction::{Outbound, ToOther, Unknown};
+use crate::wire::segment::{Segment, WireError, tcp_flag};
 
 /// Time in nanoseconds after which a SYN without an answer is unanswered: a TCP sends it again after a second (RFC 6298,
 /// section 2.1). Before, it is merely under way.
@@ -99,8 +99,8 @@ impl Connection {
     pub fn begin(seen: &Sighting<'_>, is_data_thinned: bool) -> Connection {
         let segment = &seen.segment;
         let (flags, source, destination) = (segment.flags(), segment.source, segment.destination);
-        let is_syn = flags & flag::SYN != 0;
-        let is_from_client = match (is_syn, flags & flag::ACK != 0) {
+        let is_syn = flags & tcp_flag::SYN != 0;
+        let is_from_client = match (is_syn, flags & tcp_flag::ACK != 0) {
             (true, is_answer) => !is_answer,
             // A service has the lower port, as a rule.
             (false, _) => source.1 >= destination.1,
@@ -170,12 +170,12 @@ impl Connection {
     pub fn is_begun_by(&self, seen: &Sighting<'_>) -> bool {
         let segment = &seen.segment;
         let flags = segment.flags();
-        let (Some(sequence), true) = (segment.sequence(), flags & flag::SYN != 0) else {
+        let (Some(sequence), true) = (segment.sequence(), flags & tcp_flag::SYN != 0) else {
             return false;
         };
         let side = self.side(segment);
         let half = &self.halves[side];
-        if flags & flag::ACK != 0 {
+        if flags & tcp_flag::ACK != 0 {
             // An answer whose SYN is not recorded, behind the end of another connection.
             let acknowledged = segment
                 .acknowledgment()
@@ -205,7 +205,7 @@ impl Connection {
             let first = self.halves[1 - side].first;
             first.is_some_and(|first| number == first.wrapping_add(1))
         };
-        let has_ack = segment.flags() & flag::ACK != 0;
+        let has_ack = segment.flags() & tcp_flag::ACK != 0;
         let of_client = side == CLIENT
             && self.halves[CLIENT].first.is_some_and(|first| {
                 segment
@@ -234,9 +234,9 @@ impl Connection {
         if !places.contains(&seen.place) && places.len() < MAX_PLACES {
             places.push(seen.place);
         }
-        let is_taken = match flags & (flag::SYN | flag::RST) {
-            flag::SYN if flags & flag::ACK == 0 => self.see_syn(seen, side, sequence),
-            flag::SYN => self.see_answer(seen, side, sequence, hosts),
+        let is_taken = match flags & (tcp_flag::SYN | tcp_flag::RST) {
+            tcp_flag::SYN if flags & tcp_flag::ACK == 0 => self.see_syn(seen, side, sequence),
+            tcp_flag::SYN => self.see_answer(seen, side, sequence, hosts),
             0 => self.see_other(seen, side, sequence, hosts),
             _ => self.see_reset(seen, side, sequence, hosts),
         };
@@ -345,9 +345,11 @@ impl Connection {
             return false;
         }
         let length = segment.payload_length() as u32;
-        let has_fin = flags & flag::FIN != 0;
+        let has_fin = flags & tcp_flag::FIN != 0;
         self.go_on(seen, side, length > 0 || has_fin);
-        let acknowledged = segment.acknowledgment().filter(|_| flags & flag::ACK != 0);
+        let acknowledged = segment
+            .acknowledgment()
+            .filter(|_| flags & tcp_flag::ACK != 0);
         let has_syns = self.halves.iter().all(|half| half.first.is_some());
         if let Some(acknowledged) = acknowledged {
             let of_other = self.halves[1 - side].first;
@@ -412,7 +414,7 @@ impl Connection {
         hosts: &Hosts,
     ) -> bool {
         let segment = &seen.segment;
-        let has_ack = segment.flags() & flag::ACK != 0;
+        let has_ack = segment.flags() & tcp_flag::ACK != 0;
         let acknowledged = segment.acknowledgment().filter(|_| has_ack);
         let other = &self.halves[1 - side];
         let is_opening = side == SERVER && self.syns.count() > 0 && self.answers.count() == 0;

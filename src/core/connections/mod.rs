@@ -32,19 +32,11 @@ use std::net::IpAddr;
 
 use foldhash::quality::RandomState;
 
-use crate::diagnose::target::packet::{Segment, WireError};
+use crate::wire::segment::{Segment, WireError};
 use connection::{Connection, OPENING_NS};
 use report::Report;
 use room::{Key, Room};
 use sightings::Place;
-
-/// Flags of a TCP header (RFC 9293, section 3.1).
-pub(crate) mod flag {
-    pub const FIN: u8 = 1;
-    pub const SYN: u8 = 2;
-    pub const RST: u8 = 4;
-    pub const ACK: u8 = 16;
-}
 
 /// An end of a connection: an address and a port.
 pub type End = (IpAddr, u16);

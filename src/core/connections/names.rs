@@ -7,9 +7,8 @@ use super::End;
 use super::connection::OPENING_NS;
 use super::room::{Key, Room};
 use super::sightings::{Place, Transmissions};
-use crate::diagnose::target::dns::code_name;
-use crate::diagnose::target::packet::{Segment, WireError};
-use crate::wire::{dns_answers, dns_question, dns_type_name};
+use crate::wire::segment::{Segment, WireError};
+use crate::wire::{dns_answers, dns_code_name, dns_question, dns_type_name};
 
 /// Port of name servers.
 pub const PORT: u16 = 53;
@@ -90,7 +89,7 @@ impl Question {
     /// at `end_ns`.
     pub fn failure(&self, end_ns: u64) -> Option<String> {
         match (&self.answer, &self.error) {
-            (Some(answer), _) if answer.code != 0 => Some(code_name(answer.code)),
+            (Some(answer), _) if answer.code != 0 => Some(dns_code_name(answer.code)),
             (Some(_), _) => None,
             (None, Some(error)) => Some(format!("{} from {}", error.meaning, error.from)),
             (None, None) => {

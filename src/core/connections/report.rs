@@ -1,7 +1,7 @@
 //! PURE. What is known of connections in the end.
 
 use super::End;
-use crate::diagnose::target::packet::WireError;
+use crate::wire::segment::WireError;
 
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

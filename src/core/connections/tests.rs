@@ -7,15 +7,16 @@ use proptest::prelude::*;
 use super::report::{Conn, Fate, Role, Who};
 use super::*;
 use crate::wire::Direction;
+use crate::wire::segment::tcp_flag;
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
-const FIN: u8 = flag::FIN | flag::ACK;
-const SYN: u8 = flag::SYN;
-const ANSWER: u8 = flag::SYN | flag::ACK;
-const ACK: u8 = flag::ACK;
-const RST: u8 = flag::RST;
-const RST_ACK: u8 = flag::RST | flag::ACK;
+const FIN: u8 = tcp_flag::FIN | tcp_flag::ACK;
+const SYN: u8 = tcp_flag::SYN;
+const ANSWER: u8 = tcp_flag::SYN | tcp_flag::ACK;
+const ACK: u8 = tcp_flag::ACK;
+const RST: u8 = tcp_flag::RST;
+const RST_ACK: u8 = tcp_flag::RST | tcp_flag::ACK;
 
 fn end(v6: bool, number: u8, port: u16) -> End {
     let address: IpAddr = match v6 {

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use super::identity::TOKEN;
 use crate::wire::cursor::sum;
 use crate::wire::glance::ip_protocol;
+use crate::wire::segment::tcp_flag;
 
 /// Flows of TCP probes: source ports that the keeper has reserved. Probes of a run take them in turn, so that a
 /// server that still waits for the end of a handshake gets no other one on the same ports.
@@ -23,15 +24,6 @@ pub const LEAST_PAYLOAD: usize = TOKEN + 2;
 pub const MOST_PAYLOAD: usize = 8_952;
 /// Destination port of the first UDP flow where none is given, as for traceroute(8).
 pub const TRACE_PORT: u16 = 33_434;
-
-/// Bits of the flags of a TCP segment (RFC 9293, section 3.1).
-pub mod tcp_flag {
-    #![allow(missing_docs)]
-    pub const FIN: u8 = 0x01;
-    pub const SYN: u8 = 0x02;
-    pub const RST: u8 = 0x04;
-    pub const ACK: u8 = 0x10;
-}
 
 /// Protocol of a probe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -34,6 +34,8 @@ mod netlink;
 pub mod pim;
 mod ppp;
 mod routing;
+#[allow(clippy::indexing_slicing, clippy::arithmetic_side_effects)] // Bounds are checked by `get`.
+pub mod segment;
 pub mod services;
 mod tunnel;
 mod upper;
@@ -44,7 +46,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::text::push_decimal;
 
-pub use applications::dns_type_name;
+pub use applications::{dns_code_name, dns_type_name};
 use cursor::{Cursor, Mac, UnexpectedEnd};
 pub use dns_name::{DnsRecord, answers as dns_answers, question as dns_question};
 pub use frame::{Checksum, Direction, Frame, LinkType};

@@ -7,12 +7,12 @@ use netsonde_core::connections::names::{Asking, Names};
 use netsonde_core::connections::report::Conn;
 use netsonde_core::connections::sightings::Place;
 use netsonde_core::connections::{Sighting, Tracker};
-use netsonde_core::diagnose::target::packet::Segment;
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::recorder::headers;
 use netsonde_core::recorder::pcapng::SAMPLE_NOTE;
 use netsonde_core::text::counted;
 use netsonde_core::wire::glance::{ethertype, glance, ip_protocol};
+use netsonde_core::wire::segment::Segment;
 
 use super::owners::{self, Owner};
 use crate::client::cli::args::{ConnectionsArgs, Global, Lookback, Packets};

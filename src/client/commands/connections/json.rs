@@ -3,9 +3,9 @@
 use netsonde_core::connections::End;
 use netsonde_core::connections::names::Question;
 use netsonde_core::connections::report::{Conn, Fate, SeenError, Who};
-use netsonde_core::diagnose::target::dns::code_name;
 use netsonde_core::protocol::time;
 use netsonde_core::text::counted;
+use netsonde_core::wire::dns_code_name;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -245,7 +245,7 @@ fn name(one: &Question, to_ns: u64) -> Name {
         name: one.name.clone(),
         kind: one.kind_name(),
         queries: one.queries,
-        code: answer.map(|answer| code_name(answer.code)),
+        code: answer.map(|answer| dns_code_name(answer.code)),
         answer: names
             .cloned()
             .chain(addresses.map(ToString::to_string))

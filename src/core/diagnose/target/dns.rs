@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use crate::wire::dns_question;
+use crate::wire::{dns_question, dns_type_name};
 
 /// Exchanges that are remembered: a lookup asks a few servers for a few names, and other programs ask, too.
 const MAX_EXCHANGES: usize = 256;
@@ -82,32 +82,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// Returns the name of the type: "A", "AAAA", or its number.
+    /// Returns the name of the type.
     pub fn kind_name(&self) -> String {
-        match self.kind {
-            1 => "A".into(),
-            28 => "AAAA".into(),
-            other => format!("type {other}"),
-        }
+        dns_type_name(self.kind)
     }
 
     /// Returns the time to the answer in nanoseconds.
     pub fn took_ns(&self) -> Option<u64> {
         let answer = self.answer.as_ref()?;
         Some(answer.time_ns.saturating_sub(self.asked_ns))
-    }
-}
-
-/// Returns the name of a response code (RFC 1035, section 4.1.1).
-pub fn code_name(code: u8) -> String {
-    match code {
-        0 => "NOERROR".into(),
-        1 => "FORMERR".into(),
-        2 => "SERVFAIL".into(),
-        3 => "NXDOMAIN".into(),
-        4 => "NOTIMP".into(),
-        5 => "REFUSED".into(),
-        other => format!("code {other}"),
     }
 }
 

@@ -1,10 +1,11 @@
 //! PURE. Failure modes of the name: what the resolver asked, and what it was told.
 
-use super::dns::{Exchange, code_name};
+use super::dns::Exchange;
 use super::evidence::{Lookup, TargetEvidence};
 use super::{NameMode, TargetEvidence as All};
 use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::text::{counted, listed};
+use crate::wire::dns_code_name;
 
 /// Time in nanoseconds from which a lookup is slow: people notice a second, and one lost query costs five.
 const SLOW_NS: u64 = 1_000_000_000;
@@ -22,7 +23,7 @@ fn asked(exchange: &Exchange) -> String {
         (Some(answer), _) => format!(
             "{question}: {} answered {} with {} after {}",
             exchange.server,
-            code_name(answer.code),
+            dns_code_name(answer.code),
             counted(u64::from(answer.answers), "record"),
             milliseconds(exchange.took_ns().unwrap_or(0))
         ),
@@ -343,7 +344,7 @@ pub static SERVER_REFUSED: NameMode = NameMode {
                 format!(
                     "name server {} answers {} for {}",
                     exchange.server,
-                    code_name(code),
+                    dns_code_name(code),
                     exchange.question
                 ),
             )

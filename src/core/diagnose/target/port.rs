@@ -4,11 +4,12 @@ use super::WayMode;
 use super::evidence::{Outcome, PortTry, Way};
 use super::local::attempt;
 use super::name::milliseconds;
-use super::packet::{AnswerKind, WireError};
+use super::packet::AnswerKind;
 use super::path::with_hops;
 use super::subject::Protocol;
 use crate::diagnose::{Certainty, FindingDraft, Text};
 use crate::text::counted;
+use crate::wire::segment::WireError;
 
 /// Ports of TCP whose servers speak first (RFC 959, RFC 4253, RFC 5321, RFC 1939, RFC 3501; MySQL).
 pub const SPEAKS_FIRST: &[u16] = &[21, 22, 25, 110, 143, 587, 3306];

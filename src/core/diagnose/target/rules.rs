@@ -1,10 +1,11 @@
 //! PURE. Tests of the rules on constructed evidence.
 
 use super::evidence::{Lookup, Outcome, PortTry, Way};
-use super::packet::{AnswerKind, PortAnswer, PortSeen, WireError};
+use super::packet::{AnswerKind, PortAnswer, PortSeen};
 use super::subject::{Protocol, Subject};
 use super::*;
 use crate::protocol::ping::{IcmpError, Probe};
+use crate::wire::segment::WireError;
 
 fn probe(fate: &str, words: &str) -> Probe {
     Probe {

@@ -9,8 +9,9 @@ use crate::probe::identity::TOKEN;
 use crate::probe::sight::Quoted;
 use crate::probe::transport::{
     Answer, Segment, SegmentKind, SourcePorts, Transport, UDP_FLOWS, checksum_of, is_quote_of,
-    sequence_of, tcp_answer, tcp_flag,
+    sequence_of, tcp_answer,
 };
+use crate::wire::segment::tcp_flag;
 
 /// Maximum number of errors of a run that wait until their probe was seen leaving; the rings show it up to 20 ms
 /// later than the socket shows the error.

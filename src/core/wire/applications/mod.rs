@@ -14,6 +14,6 @@ mod tls;
 mod vpn;
 
 pub(super) use management::{ptp_message, wake};
-pub use names::record_type as dns_type_name;
+pub use names::{record_type as dns_type_name, response_code as dns_code_name};
 pub(super) use table::{tcp, udp};
 pub(super) use vpn::esp_header;

@@ -66,6 +66,19 @@ pub(super) fn nbdgm<'a>(packet: &mut Packet<'a>, message: Message<'a>) {
     });
 }
 
+/// Returns the name of a response code (RFC 1035, section 4.1.1).
+pub fn response_code(code: u8) -> String {
+    match code {
+        0 => "NOERROR".into(),
+        1 => "FORMERR".into(),
+        2 => "SERVFAIL".into(),
+        3 => "NXDOMAIN".into(),
+        4 => "NOTIMP".into(),
+        5 => "REFUSED".into(),
+        other => format!("code {other}"),
+    }
+}
+
 /// Returns the name of a record type, or `TYPE` with its number (RFC 3597, section 5).
 pub fn record_type(number: u16) -> String {
     let known = match number {

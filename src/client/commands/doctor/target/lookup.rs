@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use netsonde_core::diagnose::target::dns::{Exchanges, Message};
 use netsonde_core::diagnose::target::evidence::Lookup;
-use netsonde_core::diagnose::target::packet::{Segment, WireError};
+use netsonde_core::wire::segment::{Segment, WireError};
 
 use super::seen::{self, RECORDED_AFTER};
 use crate::client::commands::ping::cannot_resolve;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use netsonde_core::diagnose::target::packet::{Segment, WireError};
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::wire::decode;
+use netsonde_core::wire::segment::{Segment, WireError};
 
 use crate::client::cli::args::Packets;
 use crate::client::failure::Failure;
