@@ -19,6 +19,7 @@ use netsonde_core::wire::cursor::Mac;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use support::historian::{Historian, ip, now, ns, target_count};
+use support::mcast::Background;
 use support::{PATIENCE, Service, Test, firewall, inside, need, number, printed, skip_here};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -79,6 +80,10 @@ fn main() -> ExitCode {
             (
                 "monitors_are_added_held_and_removed",
                 monitors_are_added_held_and_removed,
+            ),
+            (
+                "ports_are_probed_by_tcp_and_udp",
+                ports_are_probed_by_tcp_and_udp,
             ),
             (
                 "a_rate_that_is_too_low_for_the_monitors_is_told",
@@ -1137,6 +1142,76 @@ fn monitors_are_added_held_and_removed() -> Outcome {
             .is_err()
     );
     Ok(())
+}
+
+/// A server that is stopped while its host answers echo requests is an outage of its port only.
+fn ports_are_probed_by_tcp_and_udp() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let monitors = "[[monitor]]\nname = \"host\"\ntargets = [\"10.1.0.2\"]\ninterval = \"100ms\"\n\
+                    [[monitor]]\nname = \"web\"\ntargets = [\"10.1.0.2\"]\ntcp = 443\ninterval = \"100ms\"\n\
+                    [[monitor]]\nname = \"echo\"\ntargets = [\"10.1.0.2\"]\nudp = 7\ninterval = \"200ms\"\n";
+    let server = net.b.run(|| std::net::TcpListener::bind("10.1.0.2:443"))?;
+    let mut echo = Some(net.b.run(|| answering("10.1.0.2:7"))?);
+    let historian = Historian::start(&net.a, &service, monitors);
+    let state_of = |name: &str, status: &Value| -> String {
+        let of_name = target_of(status, name);
+        of_name["state"].as_str().unwrap_or_default().to_owned()
+    };
+    let until = |name: &str, state: &str| {
+        historian.until("Monitors", &format!("{name} is {state}"), |all| {
+            state_of(name, all) == state
+        })
+    };
+    for name in ["host", "web", "echo"] {
+        until(name, "up");
+    }
+    let all = historian.call("Monitors", &json!({}));
+    assert_eq!(target_of(&all, "web")["tcp"], 443);
+    assert_eq!(target_of(&all, "echo")["udp"], 7);
+    let listed = historian.client(&["monitor", "list"]);
+    let listed = String::from_utf8(listed.stdout)?;
+    for words in ["10.1.0.2:443 ", "10.1.0.2:7/udp ", "10.1.0.2 "] {
+        assert!(listed.contains(words), "{listed}");
+    }
+    drop(server);
+    let all = until("web", "down");
+    let words = target_of(&all, "web")["words"].to_string();
+    assert!(words.contains("RST"), "{words}");
+    echo.take();
+    let all = until("echo", "down");
+    let words = target_of(&all, "echo")["words"].to_string();
+    assert!(words.contains("port unreachable"), "{words}");
+    assert_eq!(state_of("host", &all), "up");
+    let _server = net.b.run(|| std::net::TcpListener::bind("10.1.0.2:443"))?;
+    until("web", "up");
+    let outages = historian.call("Outages", &json!({}));
+    let outages = outages["outages"].as_array().unwrap();
+    assert_eq!(outages.len(), 2, "{outages:#?}");
+    for outage in outages {
+        assert_eq!(target_count(outage), 1, "{outage:#}");
+        let fates = outage["fates"].as_object().unwrap();
+        assert_eq!(fates.keys().collect::<Vec<_>>(), ["refused"], "{outage:#}");
+    }
+    Ok(())
+}
+
+/// The target of a monitor in a list.
+fn target_of(all: &Value, name: &str) -> Value {
+    support::entry(&all["targets"], "name", name)
+}
+
+/// Answers datagrams until the result is dropped.
+fn answering(at: &str) -> std::io::Result<Background> {
+    let socket = std::net::UdpSocket::bind(at)?;
+    socket.set_read_timeout(Some(Duration::from_millis(50)))?;
+    Ok(Background::counting(move || {
+        let mut room = [0; 2048];
+        let Ok((length, from)) = socket.recv_from(&mut room) else {
+            return false;
+        };
+        socket.send_to(&room[..length], from).is_ok()
+    }))
 }
 
 fn a_rate_that_is_too_low_for_the_monitors_is_told() -> Outcome {

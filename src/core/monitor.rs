@@ -8,6 +8,8 @@ use toml::de::{DeTable, DeValue, Deserializer};
 
 use crate::address::{looks_like_ipv4, looks_like_ipv6, parse_address, parse_prefix};
 use crate::config::{MAX_FILE_BYTES, Problem, Problems, Span, line_and_column};
+use crate::probe::Transport;
+use crate::probe::transport::{LEAST_PAYLOAD, MOST_PAYLOAD};
 use crate::protocol::history::Monitor;
 use crate::text::nearest;
 
@@ -22,11 +24,13 @@ pub const TIMEOUTS_NS: (u64, u64) = (10_000_000, 10_000_000_000);
 /// Maximum number of problems of a file that are reported.
 const MAX_PROBLEMS: usize = 20;
 /// Keys of a monitor in the file.
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "name",
     "targets",
     "interval",
     "timeout",
+    "tcp",
+    "udp",
     "size",
     "dscp",
     "dont_fragment",
@@ -57,7 +61,9 @@ pub struct Spec {
     pub interval_ns: u64,
     /// Time limit of a reply in nanoseconds.
     pub timeout_ns: u64,
-    /// Payload in bytes, 12 to 65,507: the cookie of a probe takes 12.
+    /// What the probes are.
+    pub transport: Transport,
+    /// Payload in bytes, 12 to 65,507: the cookie of an echo request takes 12. 14 to 8,952 for UDP, 0 for TCP.
     pub size: u32,
     /// Differentiated services code point, 0 to 63.
     pub dscp: u8,
@@ -96,10 +102,45 @@ fn within(
     }
     let (unit, name) = unit;
     Err(format!(
-        "{what} must be {} to {} {name}",
+        "{what} must be {} to {}{}{name}",
         least / unit,
-        most / unit
+        most / unit,
+        if name.is_empty() { "" } else { " " }
     ))
+}
+
+/// Returns what the probes of a monitor are.
+fn transport(monitor: &Monitor) -> Result<Transport, (&'static str, String)> {
+    let (key, port) = match (monitor.tcp, monitor.udp) {
+        (None, None) => return Ok(Transport::Echo),
+        (Some(port), None) => ("tcp", port),
+        (None, Some(port)) => ("udp", port),
+        (Some(_), Some(_)) => return Err(("udp", "a monitor has tcp or udp, not both".into())),
+    };
+    within("a port", port, (1, 65_535), (1, "")).map_err(|what| (key, what))?;
+    if monitor.dont_fragment == Some(true) {
+        return Err(("dont_fragment", format!("not with {key}")));
+    }
+    let port = port as u16;
+    Ok(match key {
+        "tcp" => Transport::Tcp { port },
+        _ => Transport::Udp { port },
+    })
+}
+
+/// Returns the payload of the probes in bytes.
+fn size(monitor: &Monitor, transport: Transport) -> Result<u64, String> {
+    let range = match transport {
+        Transport::Echo => (12, 65_507),
+        Transport::Udp { .. } => (LEAST_PAYLOAD as u64, MOST_PAYLOAD as u64),
+        Transport::Tcp { .. } if monitor.size.is_some() => {
+            return Err("not with tcp: its probes carry no payload".into());
+        }
+        Transport::Tcp { .. } => return Ok(0),
+    };
+    let size = monitor.size.unwrap_or(56);
+    within("a size", size, range, (1, "bytes"))?;
+    Ok(size)
 }
 
 /// Adds the hosts of a range: without network and broadcast address, as `ping` does.
@@ -185,8 +226,14 @@ impl Spec {
             .timeout_ns
             .unwrap_or(interval_ns.clamp(1_000_000_000, longest));
         within("a timeout", timeout_ns, TIMEOUTS_NS, (1_000_000, "ms")).map_err(at("timeout"))?;
-        let size = monitor.size.unwrap_or(56);
-        within("a size", size, (12, 65_507), (1, "bytes")).map_err(at("size"))?;
+        let transport = transport(monitor)?;
+        let size = size(monitor, transport).map_err(at("size"))?;
+        // A reply by UDP is told by its port where it does not return the cookie.
+        let flows = transport.flows() as u64;
+        if matches!(transport, Transport::Udp { .. }) && timeout_ns > interval_ns * flows {
+            let what = format!("with udp at most {flows} times the interval");
+            return Err(("timeout", what));
+        }
         let dscp = monitor.dscp.unwrap_or(0);
         within("a DSCP", dscp, (0, 63), (1, "(RFC 2474)")).map_err(at("dscp"))?;
         let lost = monitor.lost.unwrap_or(3);
@@ -219,6 +266,7 @@ impl Spec {
             subjects,
             interval_ns,
             timeout_ns,
+            transport,
             size: size as u32,
             dscp: dscp as u8,
             dont_fragment: monitor.dont_fragment.unwrap_or(false),
@@ -242,7 +290,7 @@ fn expected(key: &str) -> &'static str {
     match key {
         "targets" | "tags" => "a list of strings like [\"10.0.0.1\"]",
         "interval" | "timeout" => "a time like \"1s\" or \"500ms\"",
-        "size" | "dscp" | "lost" | "of" => "a number",
+        "tcp" | "udp" | "size" | "dscp" | "lost" | "of" => "a number",
         "dont_fragment" => "true or false",
         _ => "a string",
     }
@@ -256,6 +304,8 @@ struct Entry {
     targets: Vec<String>,
     interval: Option<Span>,
     timeout: Option<Span>,
+    tcp: Option<u64>,
+    udp: Option<u64>,
     size: Option<u64>,
     dscp: Option<u64>,
     dont_fragment: Option<bool>,
@@ -305,6 +355,8 @@ impl Reader<'_> {
             targets: entry.targets,
             interval_ns: entry.interval.map(|span| span.0),
             timeout_ns: entry.timeout.map(|span| span.0),
+            tcp: entry.tcp,
+            udp: entry.udp,
             size: entry.size,
             dscp: entry.dscp,
             dont_fragment: entry.dont_fragment,
@@ -455,6 +507,45 @@ mod tests {
             (key, what.as_str()),
             ("interval", "an interval must be 100 to 3600000 ms")
         );
+    }
+
+    #[test]
+    fn probes_by_tcp_and_udp_have_their_own_limits() {
+        let of = |tcp, udp| Monitor {
+            tcp,
+            udp,
+            ..monitor(&["10.0.0.1"])
+        };
+        let spec = Spec::check(&of(Some(443), None)).unwrap();
+        assert_eq!(
+            (spec.transport, spec.size),
+            (Transport::Tcp { port: 443 }, 0)
+        );
+        let spec = Spec::check(&of(None, Some(53))).unwrap();
+        assert_eq!(
+            (spec.transport, spec.size),
+            (Transport::Udp { port: 53 }, 56)
+        );
+        let size = |size, monitor| Monitor {
+            size: Some(size),
+            ..monitor
+        };
+        let whole = Monitor {
+            dont_fragment: Some(true),
+            ..of(Some(443), None)
+        };
+        for (monitor, key, words) in [
+            (of(Some(0), None), "tcp", "a port must be 1 to 65535"),
+            (of(None, Some(65_536)), "udp", "a port must be 1 to 65535"),
+            (of(Some(1), Some(1)), "udp", "not both"),
+            (size(56, of(Some(1), None)), "size", "carry no payload"),
+            (size(13, of(None, Some(1))), "size", "14 to 8952 bytes"),
+            (whole, "dont_fragment", "not with tcp"),
+        ] {
+            let (found, what) = Spec::check(&monitor).unwrap_err();
+            assert_eq!(found, key);
+            assert!(what.contains(words), "{what}");
+        }
     }
 
     #[test]

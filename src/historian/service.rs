@@ -9,7 +9,7 @@ use std::time::Duration;
 use netsonde_core::config::Permissions;
 use netsonde_core::config::permission::Tier;
 use netsonde_core::host::drops::find_counter;
-use netsonde_core::probe::Fate;
+use netsonde_core::probe::{Fate, Transport};
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::{HISTORY, history as reply, time};
 use netsonde_history::book::{Kind, Outage};
@@ -217,10 +217,17 @@ impl Historian {
         let (state, since_ns, last_ns) = self.book.state(series)?;
         let words = self.book.words(series).map(str::to_owned);
         let (name, address) = self.name_of(series);
+        let (tcp, udp) = match configured.spec.transport {
+            Transport::Echo => (None, None),
+            Transport::Tcp { port } => (Some(port.into()), None),
+            Transport::Udp { port } => (None, Some(port.into())),
+        };
         Some(reply::Target {
             name,
             target: address,
             host: target.host(),
+            tcp,
+            udp,
             state: match configured.held {
                 Some(Held {
                     hold: Hold::Paused, ..

@@ -10,6 +10,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use netsonde_core::monitor::{MAX_MONITORS, Spec, Subject};
 use netsonde_core::probe::Fate;
+use netsonde_core::probe::Transport;
 use netsonde_core::probe::packed::Entry as Packed;
 use netsonde_core::protocol::history::{Event, Monitor, PathChange};
 use netsonde_core::protocol::inventory::{MAX_PATHS, Path, PathsCall};
@@ -160,6 +161,7 @@ impl Target {
 struct Kind {
     interval_ns: u64,
     timeout_ns: u64,
+    transport: Transport,
     size: u32,
     dscp: u8,
     dont_fragment: bool,
@@ -172,6 +174,7 @@ impl Kind {
         Kind {
             interval_ns: spec.interval_ns,
             timeout_ns: spec.timeout_ns,
+            transport: spec.transport,
             size: spec.size,
             dscp: spec.dscp,
             dont_fragment: spec.dont_fragment,
@@ -184,6 +187,8 @@ impl Kind {
         Options {
             interval_ns: Some(self.interval_ns),
             timeout_ns: Some(self.timeout_ns),
+            transport: Some(self.transport.name().into()),
+            port: self.transport.port(),
             size: Some(self.size),
             tos: (self.dscp != 0).then_some(self.dscp << 2),
             packed: Some(true),

@@ -137,7 +137,16 @@ pub fn monitors_toml_5() -> String {
             seconds(TIMEOUTS_NS.1)
         ),
     );
-    page.item("size", "Payload in bytes, 56 by default; 12 to 65507.");
+    page.item(
+        "tcp, udp",
+        "Port to which probes go by this protocol, as those of netsonde-ping(1), instead of echo requests. A TCP probe asks \
+         for a connection and never completes it. A UDP probe is a datagram that the server has to answer. A port that \
+         refuses is down, with who refused.",
+    );
+    page.item(
+        "size",
+        "Payload in bytes, 56 by default; 12 to 65507, for udp 14 to 8952, and not for tcp.",
+    );
     page.item("dscp", "Differentiated services code point, 0 to 63.");
     page.item("dont_fragment", "Whether probes must not be fragmented.");
     page.item(

@@ -107,6 +107,8 @@ fn add(global: &Global, socket: &Path, args: &MonitorAdd) -> Result<u8, Failure>
         targets: targets(&args.targets)?,
         interval_ns: args.interval,
         timeout_ns: args.timeout,
+        tcp: args.tcp.map(u64::from),
+        udp: args.udp.map(u64::from),
         size: args.size,
         dscp: args.dscp,
         dont_fragment: (args.pmtu == Some(Fragments::Do)).then_some(true),
@@ -261,11 +263,17 @@ fn row(target: &Target, now_ns: u64) -> Vec<String> {
     row
 }
 
-/// The address of a target, and its name if it has one.
+/// The address of a target with its port, as for `netsonde doctor`, and its name if it has one.
 fn shown(target: &Target) -> String {
+    let address = match target.tcp.or(target.udp) {
+        None => target.target.clone(),
+        Some(port) if target.target.contains(':') => format!("[{}]:{port}", target.target),
+        Some(port) => format!("{}:{port}", target.target),
+    };
+    let protocol = if target.udp.is_some() { "/udp" } else { "" };
     match &target.host {
-        Some(host) if *host != target.target => format!("{} ({host})", target.target),
-        _ => target.target.clone(),
+        Some(host) if *host != target.target => format!("{address}{protocol} ({host})"),
+        _ => format!("{address}{protocol}"),
     }
 }
 

@@ -26,7 +26,7 @@ pub const MOST_PAYLOAD: usize = 8_952;
 pub const TRACE_PORT: u16 = 33_434;
 
 /// Protocol of a probe.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Transport {
     /// ICMP or ICMPv6 echo.
     #[default]

@@ -21,6 +21,12 @@ pub struct Monitor {
     /// Time limit of a reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ns: Option<u64>,
+    /// Port of TCP probes; without it and `udp` they are echo requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<u64>,
+    /// Port of UDP probes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp: Option<u64>,
     /// Payload in bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -76,6 +82,12 @@ pub struct Target {
     /// Name that the address belongs to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// Port of its probes by TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<u64>,
+    /// Port of its probes by UDP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp: Option<u64>,
     /// State.
     pub state: String,
     /// Since when.

@@ -68,6 +68,12 @@ pub struct MonitorAdd {
     #[arg(short = 'W', long, value_name = "TIMEOUT",
         value_parser = time_in(TIMEOUTS_NS.0..=TIMEOUTS_NS.1, "10ms to 10s"))]
     pub timeout: Option<u64>,
+    /// Ask for a TCP connection to this port instead of echo requests; it is never completed.
+    #[arg(long, value_name = "PORT", value_parser = number::<u16>(1..=65_535), conflicts_with_all = ["udp", "size", "pmtu"])]
+    pub tcp: Option<u16>,
+    /// Send UDP datagrams to this port instead of echo requests.
+    #[arg(long, value_name = "PORT", value_parser = number::<u16>(1..=65_535), conflicts_with = "pmtu")]
+    pub udp: Option<u16>,
     /// Send SIZE bytes of payload. Default: 56.
     #[arg(short = 's', long, value_name = "SIZE", value_parser = number::<u64>(12..=65_507))]
     pub size: Option<u64>,
