@@ -89,6 +89,8 @@ fn send(from: &Host, numbers: std::ops::Range<u64>, pace: u64) {
 struct Found {
     /// Numbers of the packets, in the order of the file.
     numbers: Vec<u64>,
+    /// Their times. Packets that the host itself sends meanwhile are stamped by another processor before they wait for the
+    /// ring, and may be in it some microseconds later than one with a later stamp.
     times: Vec<i128>,
     dropped: u64,
     words: Vec<String>,
@@ -103,12 +105,13 @@ fn read(descriptor: OwnedFd) -> Found {
             Item::Packet(packet) => {
                 found.words.extend(packet.comments.clone());
                 found.dropped += packet.dropped;
-                found.times.push(packet.time_ns.unwrap());
+                let time_ns = packet.time_ns.unwrap();
                 let number = packet.bytes.get(42..50);
                 let number = number.map_or(0, |at| u64::from_be_bytes(at.try_into().unwrap()));
                 // Numbers start with 1: other packets of the host have none, or zeros.
                 if packet.bytes.len() == 60 && number > 0 {
                     found.numbers.push(number - 1);
+                    found.times.push(time_ns);
                 }
             }
         }

@@ -22,8 +22,11 @@ use crate::linux::wall_ns;
 const FLUSH: Duration = Duration::from_secs(5);
 /// Entries that may wait for a disk that does not answer: 100 s of 10,000 targets at 1 s, 48 MB.
 const MAX_WAITING: usize = 1_000_000;
-/// Pause between two steps of compaction, so that readers and probes come first.
-const COMPACT_PAUSE: Duration = Duration::from_millis(20);
+/// Time over which the steps of compaction for all series of an hour are spread, so that they are not felt: at once they
+/// would take as much of the processor as ten minutes of probes.
+const COMPACT_TIME: Duration = Duration::from_secs(1200);
+/// Pause between two steps: the least lets readers and probes come first, and the most is that of few series.
+const COMPACT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
 /// Time in nanoseconds after which an operation of the disk is a problem: no disk that is well takes so long.
 const STALLED_NS: u64 = 5_000_000_000;
 /// Time that a reader waits for a disk that has not answered for so long.
@@ -402,6 +405,12 @@ fn store(store: &mut Store<Disk>, lines: &[Vec<Line>]) {
     }
 }
 
+fn compact_pause(series: usize) -> Duration {
+    let (least, most) = COMPACT_PAUSE;
+    let series = u32::try_from(series).unwrap_or(u32::MAX).max(1);
+    (COMPACT_TIME / series).clamp(least, most)
+}
+
 fn work(shared: &Shared, all: &mut Opened) {
     let mut due = Instant::now() + FLUSH;
     let mut compacts = true;
@@ -413,9 +422,10 @@ fn work(shared: &Shared, all: &mut Opened) {
             waiting.is_ending || !waiting.queries.is_empty() || is_much
         };
         if !has_work(&waiting) {
+            let left = due.saturating_duration_since(Instant::now());
             let wait = match compacts {
-                true => COMPACT_PAUSE.min(due.saturating_duration_since(Instant::now())),
-                false => due.saturating_duration_since(Instant::now()),
+                true => compact_pause(all.store.series()).min(left),
+                false => left,
             };
             let waited = shared.wake.wait_timeout(waiting, wait);
             waiting = waited.unwrap_or_else(PoisonError::into_inner).0;

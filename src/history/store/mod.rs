@@ -161,6 +161,11 @@ pub struct Store<D: Directory> {
 }
 
 impl<D: Directory> Store<D> {
+    /// Returns the number of series that have entries in the running hour.
+    pub fn series(&self) -> usize {
+        self.open.len()
+    }
+
     /// Returns the counters of what could not be kept.
     pub fn counters(&self) -> &Counters {
         &self.counters
