@@ -67,7 +67,7 @@ fn one_address_of_several_broken() -> Outcome {
         report.healthy_but("warning", "address-broken");
         let finding = &report.findings[0];
         let summary = finding["summary"].to_string();
-        let words = format!("at {broken}, 1 of its 3 IPv4 addresses that were tried");
+        let words = format!("at 1 of its 3 IPv4 addresses that were tried ({broken})");
         assert!(summary.contains(&words), "{summary}");
         let cause = finding["evidence"][0]["text"].to_string();
         assert!(cause.contains(&format!("{broken}: {id}")), "{cause}");

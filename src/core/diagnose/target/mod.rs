@@ -217,7 +217,7 @@ fn broken_addresses(broken: &[(&Way, &Finding)], evidence: &TargetEvidence) -> F
         certainty: cause.certainty,
         interface: way.interface.clone(),
         summary: format!(
-            "{} cannot be reached at {addresses}, {} of its {} that were tried: programs that use {} fail or lose time",
+            "{} cannot be reached at {} of its {} that were tried ({addresses}): programs that use {} fail or lose time",
             evidence.subject,
             broken.len(),
             counted(total as u64, &format!("{} address", way.family())),

@@ -187,7 +187,7 @@ fn addresses_that_fail_beside_others_are_one_warning() {
         (vec!["address-broken"], Verdict::Healthy)
     );
     let summary = &diagnosis.findings[0].summary;
-    let words = "10.0.0.9 and 10.0.0.11, 2 of its 3 IPv4 addresses";
+    let words = "at 2 of its 3 IPv4 addresses that were tried (10.0.0.9, 10.0.0.11):";
     assert!(summary.contains(words), "{summary}");
     // All of a family is that family, once.
     all.ways.remove(2);
