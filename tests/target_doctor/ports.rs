@@ -107,7 +107,19 @@ fn port_filtered_by_a_router() -> Outcome {
     let net = net();
     let _server = patient(&net.t, 443);
     firewall(&net.r2, "forward", "tcp dport 443 drop");
-    net.fault(WEB[0], "port-filtered");
+    let summary = |report: Diagnosis| report.findings[0]["summary"].to_string();
+    for (target, router) in [(WEB[0], "10.2.0.2"), (WEB[1], "fd00:2::2")] {
+        let summary = summary(net.fault(target, "port-filtered"));
+        let words = format!("SYNs reach {router} (hop 2), the last router that answers");
+        assert!(summary.contains(&words), "{summary}");
+    }
+    // The first one, which answers them itself before it looks at its rules.
+    firewall(&net.r2, "forward", "");
+    firewall(&net.r1, "forward", "tcp dport 443 drop");
+    let report = summary(net.fault(WEB[0], "port-filtered"));
+    let words = "SYNs reach 10.1.0.254 (hop 1), and none is answered by 10.2.0.2 (hop 2)";
+    assert!(report.contains(words), "{report}");
+    firewall(&net.r1, "forward", "");
     // And the answers only.
     firewall(&net.r2, "forward", "tcp sport 443 drop");
     net.fault(WEB[1], "port-filtered");

@@ -479,7 +479,8 @@ pub(super) const PAGES: &[Page] = &[
                       program would, and closes it without sending anything; for a port of UDP it sends an empty \
                       datagram, to 53 a question for the root's name servers, to 123 a request of NTP. Only if \
                       something fails, the routers on the way are asked: 20 echo requests with a TTL of 1 to 20, \
-                      and as many as routers answered as long as the MTU if long ones vanish. It takes less than \
+                      and as many as routers answered as long as the MTU if long ones vanish, or SYNs if only the port does not \
+                      answer. It takes less than \
                       a second where all is well, and about five where nothing answers.",
         output: "The first line has the verdict and the number of checks, interfaces and findings. Each finding \
                  has its id, certainty, cause, fix and evidence, as in netsonde-mcast-doctor(1). Consequences \

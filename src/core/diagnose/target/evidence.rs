@@ -71,6 +71,9 @@ pub struct Way {
     pub hops: Vec<Probe>,
     /// Highest TTL whose router answered a request as long as the MTU; 0 for none.
     pub large_hops: u8,
+    /// Fates of SYNs for the port that the routers on the way answer, by TTL from 1 to that of the last router; empty if
+    /// there was no reason.
+    pub syn_hops: Vec<Probe>,
     /// The attempt to reach the port.
     pub port: Option<PortTry>,
 }
@@ -135,6 +138,7 @@ impl Default for Way {
             large_bytes: 0,
             hops: Vec::new(),
             large_hops: 0,
+            syn_hops: Vec::new(),
             port: None,
         }
     }

@@ -352,16 +352,16 @@ pub static FILTERED: WayMode = WayMode {
             return None;
         }
         let on = seen.sent_on.as_deref().unwrap_or("an interface");
+        let (reached, fix) = syns_reached(way);
         let draft = FindingDraft::fault(
             Certainty::Consistent,
             format!(
-                "{} answers echo requests, but nothing comes back from {}: a firewall drops it \
-                    silently",
+                "{} answers echo requests, but nothing comes back from {}: a firewall drops it silently{reached}",
                 way.target,
                 port_name(port)
             ),
         )
-        .fix("look at the firewall of the target, and of the routers in front of it")
+        .fix(fix)
         .with_evidence(
             "wire",
             format!(
@@ -374,6 +374,35 @@ pub static FILTERED: WayMode = WayMode {
         Some(with_hops(draft, way))
     },
 };
+
+/// Returns how far SYNs came by the routers that answered them, and where to look. A router answers a packet whose TTL ends
+/// there before it looks whether it would let it pass.
+fn syns_reached(way: &Way) -> (String, String) {
+    let everywhere =
+        "look at the firewall of the target, and of the routers in front of it".to_owned();
+    let all = way.syn_hops.iter().zip(1u8..);
+    let reached = all.filter_map(|(probe, ttl)| {
+        let error = probe.error.as_ref().filter(|error| way.is_expired(error))?;
+        Some((ttl, error.from.as_str()))
+    });
+    let Some((ttl, router)) = reached.last() else {
+        return (String::new(), everywhere);
+    };
+    let next = way.routers().find(|(next, ..)| *next > ttl);
+    match next {
+        Some((next, address, _)) => (
+            format!(
+                "; SYNs reach {router} (hop {ttl}), and none is answered by {address} (hop {next}), which answers \
+                 echo requests"
+            ),
+            format!("look at the firewalls of {router} and {address}, and between them"),
+        ),
+        None => (
+            format!("; SYNs reach {router} (hop {ttl}), the last router that answers"),
+            format!("look at the firewall of the target, of {router}, and between them"),
+        ),
+    }
+}
 
 /// Describes the attempt in a few words.
 pub(super) fn port_words(port: &PortTry) -> String {

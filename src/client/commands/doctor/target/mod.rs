@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// What is sent, in words and for scripts.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ToSend {
-    /// Kind: "name lookup", "echo request", "connection" or "datagram".
+    /// Kind: "name lookup", "echo request", "connection", "datagram" or "SYN".
     pub kind: &'static str,
     /// What is special about them, in words.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -58,6 +58,11 @@ const COUNTERS: [&str; 4] = [
     "TCPReqQFullDoCookies",
 ];
 
+/// Kind of the packets that ask for a connection and are none of the attempt.
+const SYN: &str = "SYN";
+/// How often one of these is sent with a TTL: once more, if nothing answered, since routers limit their errors.
+const SYN_ROUNDS: u32 = 2;
+
 /// What is special about those as long as the MTU.
 const LONG: &str = "as long as the MTU, ";
 
@@ -95,6 +100,10 @@ pub fn to_send(target: &str, port: Option<(Protocol, u16)>) -> Vec<ToSend> {
     let hops = u32::from(HOPS);
     all.push(one(echo, ttls(""), hops, SIZE_WITH_HEADERS, when));
     all.push(one(echo, ttls(LONG), hops, 0, when));
+    if let Some((Protocol::Tcp, port)) = port {
+        let how = Some(format!("for port {port}, with a TTL of 1 to {HOPS}"));
+        all.push(one(SYN, how, SYN_ROUNDS * hops, 0, when));
+    }
     all
 }
 
@@ -156,6 +165,7 @@ pub fn explore(
     let is_needed = can_be_large && has_left(&way) && (!way.works() || is_large_lost || !is_whole);
     let mut asked = early.as_ref().map_or(0, Vec::len) as u32;
     let mut asked_large = 0;
+    let mut asked_syns = 0;
     if is_needed {
         way.hops = early.unwrap_or_else(|| hops(socket, target, options, SIZE, HOPS));
         asked = way.hops.len() as u32;
@@ -169,9 +179,18 @@ pub fn explore(
             let answered = all.filter(|(probe, _)| probe.error.is_some());
             way.large_hops = answered.map(|(_, ttl)| ttl).max().unwrap_or(0);
         }
+        if let Some((Protocol::Tcp, port)) = port
+            && is_silent(&way)
+        {
+            (way.syn_hops, asked_syns) = syns(socket, &way, port, options);
+        }
     }
     for one in sent.iter_mut().filter(|one| one.when != "always") {
-        one.count = if one.bytes > 0 { asked } else { asked_large };
+        one.count = match (one.kind, one.bytes) {
+            (SYN, _) => asked_syns,
+            (_, 0) => asked_large,
+            _ => asked,
+        };
     }
     sent.retain(|one| one.count > 0);
     if !can_be_large {
@@ -190,6 +209,44 @@ fn has_left(way: &Way) -> bool {
     };
     let of_port = way.port.as_ref().and_then(|port| port.seen.as_ref().ok());
     way.echoes().any(on_wire) || of_port.is_some_and(|seen| seen.sent > 0)
+}
+
+/// Returns whether the host answers echo requests, and nothing came back from its port.
+fn is_silent(way: &Way) -> bool {
+    let seen = way.port.as_ref().and_then(|port| port.seen.as_ref().ok());
+    let is_silent =
+        seen.is_some_and(|seen| seen.sent > 0 && seen.answer.is_none() && seen.errors.is_empty());
+    is_silent && way.answers_echo()
+}
+
+/// Sends SYNs for a port with the TTL of each router on the way. Returns their fates and the number of those sent.
+fn syns(socket: &Path, way: &Way, port: u16, options: &Options) -> (Vec<Probe>, u32) {
+    let last = way.routers().last().map_or(0, |(ttl, ..)| ttl);
+    let options = trace::Options {
+        timeout_ns: Some(HOP_TIMEOUT_NS),
+        transport: Some("tcp".into()),
+        port: Some(port),
+        interface: options.interface.clone(),
+        source: options.source.clone(),
+        ..trace::Options::default()
+    };
+    let send = |ttls| echo::send_each(socket, &way.target, ttls, options.clone());
+    if last == 0 {
+        return (Vec::new(), 0);
+    }
+    // Without them nothing is said of how far they come.
+    let mut all = send(1..=last).unwrap_or_default();
+    let mut sent = all.len() as u32;
+    let answered = all.iter().rposition(|probe| probe.error.is_some());
+    let first = answered.map_or(1, |at| at as u8 + 2);
+    if !all.is_empty() && first <= last {
+        let again = send(first..=last).unwrap_or_default();
+        sent += again.len() as u32;
+        for (probe, again) in all.iter_mut().skip(usize::from(first) - 1).zip(again) {
+            *probe = again;
+        }
+    }
+    (all, sent)
 }
 
 fn socket_address(target: &str, port: u16) -> Option<SocketAddr> {
