@@ -15,25 +15,35 @@ use crate::lab::{Host, veth};
 /// The host behind four hops, and its port.
 const FAR: &str = "10.8.3.9";
 const PORT: u16 = 8443;
+/// Interface of the router to these hosts.
+const PORT_NAME: &str = "p4";
 /// Longest frame that passes the black hole, in bytes: an IP packet of 1,400 bytes.
 const NARROW_FRAME: usize = 1414;
 
 /// Hosts behind the router. They are removed when this is dropped.
-struct Far {
+struct Far<'a> {
     wire: Wire,
     host: Host,
     _between: [Host; 2],
+    router: &'a Host,
+}
+
+impl Drop for Far<'_> {
+    fn drop(&mut self) {
+        // The kernel takes its time to remove the interfaces of a namespace, and the next scene needs the name.
+        let _ = self.router.delete(PORT_NAME);
+    }
 }
 
 impl Demo {
     /// Builds the hosts behind the router.
-    fn far(&self) -> Result<Far, Failure> {
+    fn far(&self) -> Result<Far<'_>, Failure> {
         let (middle, edge, far) = (Host::new("middle")?, Host::new("edge")?, Host::new("far")?);
-        veth(&self.router, "p4", &middle, "e0")?;
+        veth(&self.router, PORT_NAME, &middle, "e0")?;
         veth(&middle, "e1", &edge, "e0")?;
         let wire = Wire::new(&edge, "e1", &far, "e0")?;
         for (host, interface, address) in [
-            (&self.router, "p4", "10.8.1.1/24"),
+            (&self.router, PORT_NAME, "10.8.1.1/24"),
             (&middle, "e0", "10.8.1.2/24"),
             (&middle, "e1", "10.8.2.1/24"),
             (&edge, "e0", "10.8.2.2/24"),
@@ -54,6 +64,7 @@ impl Demo {
             wire,
             host: far,
             _between: [middle, edge],
+            router: &self.router,
         })
     }
 
@@ -69,14 +80,12 @@ impl Demo {
         let healthy = self.show(&["doctor", &target])?;
         far.wire.a_to_b(|way| way.drop = Some(Box::new(is_to_port)));
         let fault = self.show(&["doctor", &target])?;
-        self.print(
-            "  Each hop answers, and the server does, by other packets than those of the port:",
-        )?;
+        self.print("  A trace with SYNs for the port ends there, too:")?;
         let port = PORT.to_string();
         let trace = self.show(&["trace", "-n", "--fast", "--tcp", &port, FAR])?;
         Ok(Demo::has(&healthy, &["10.8.3.9:8443: reached"])
             && Demo::has(&fault, &["cause: port-filtered"])
-            && Demo::has(&fault, &["10.8.2.2", "hop 3"])
+            && Demo::has(&fault, &["SYNs reach 10.8.2.2 (hop 3)"])
             && Demo::has(&trace, &["3", "10.8.2.2"])
             && Demo::has(&trace, &["not reached"]))
     }
