@@ -3,10 +3,8 @@
 //! | file | contents |
 //! |---|---|
 //! | `mod` | options, names, output |
-//! | `session` | the run that the trace controls |
 //! | `text` | the table |
 
-mod session;
 mod text;
 
 use std::collections::{HashMap, HashSet};
@@ -26,6 +24,7 @@ use crate::client::output::{json, progress};
 use crate::client::screen;
 use crate::linux::monotonic_ns;
 use crate::linux::names::name_of;
+use crate::varlink::trace::follow;
 use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
@@ -83,12 +82,12 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
     let mut names = Names::new(!args.numeric);
     let options = options(args);
-    let is_whole = session::follow(
+    let is_whole = follow(
         socket,
         &wanted.target,
         &options,
         &mut trace,
-        &interrupt,
+        interrupt.descriptor(),
         |answer| {
             let from = answer.from.as_deref().and_then(|from| from.parse().ok());
             if let Some(from) = from {
@@ -96,6 +95,9 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             }
         },
     )?;
+    if !is_whole {
+        interrupt.take();
+    }
     let mut report = trace.report();
     names.wait();
     for node in report.hops.iter_mut().flat_map(|hop| &mut hop.nodes) {
