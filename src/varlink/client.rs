@@ -242,6 +242,11 @@ fn in_words(server: &str, name: &str, parameters: &Value) -> String {
                 field("target")
             ),
         },
+        "io.netsonde.History.NoSuchPath" => format!(
+            "no path to {} is remembered: {}",
+            field("target"),
+            field("reason")
+        ),
         "io.netsonde.History.NoSuchOutage" => {
             format!("no outage {}: `netsonde outages` lists them", field("id"))
         }

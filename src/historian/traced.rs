@@ -1,0 +1,358 @@
+//! SHELL. The part of the state that is about paths: which are looked at, those that have changed, and those that are traced
+//! because a target went down.
+
+use std::collections::BTreeMap;
+
+use netsonde_core::protocol::history::{Event, OutageTrace, TracedPath};
+use netsonde_core::protocol::time;
+use netsonde_core::protocol::trace::Options;
+use netsonde_core::trace::path::outage_words;
+use netsonde_history::book::Kind as OutageKind;
+use netsonde_history::paths::{Change, Job, Target, network};
+use netsonde_history::shared::Cause;
+use netsonde_history::state::Hold;
+
+use super::paths::{FORMER, KNOWN, MAX_TRACES_A_MINUTE, Owner, Recent, SHARED_NS, TRACES, Wanted};
+use super::run::{Done, Found};
+use super::state::{Held, Historian};
+use super::tracer::options;
+use crate::linux::wall_ns;
+
+/// Traces of outages at a time: one for each thread.
+const MAX_TRACES: usize = 2;
+/// Outages that wait for their trace, and how long in nanoseconds.
+const MAX_WAITING: usize = 256;
+const MAX_WAIT_NS: u64 = 60_000_000_000;
+/// Outages that share a trace while it is made.
+const MAX_SHARING: usize = 256;
+/// Targets of an outage that ended whose paths are looked at then.
+const MAX_SOON: usize = 16;
+const MINUTE_NS: u64 = 60_000_000_000;
+
+impl Historian {
+    /// Returns the name under which the path to a target is remembered: its network, and the options of its monitor that
+    /// lead another way.
+    pub(super) fn path_key(&self, series: u32) -> Option<String> {
+        let target = self.targets.get(&series)?;
+        let spec = &self.monitors.get(&target.monitor)?.spec;
+        let mut key = network(target.address.as_deref()?)?;
+        if let Some(interface) = &spec.interface {
+            key.push_str(&format!(" dev {interface}"));
+        }
+        if let Some(source) = &spec.source {
+            key.push_str(&format!(" from {source}"));
+        }
+        if spec.dscp != 0 {
+            key.push_str(&format!(" dscp {}", spec.dscp));
+        }
+        Some(key)
+    }
+
+    fn path_options(&self, series: u32) -> Options {
+        let target = self.targets.get(&series);
+        let known = target.and_then(|target| self.monitors.get(&target.monitor));
+        let Some(spec) = known.map(|known| &known.spec) else {
+            return options(None, None, None);
+        };
+        options(
+            spec.interface.clone(),
+            spec.source.map(|source| source.to_string()),
+            (spec.dscp != 0).then_some(spec.dscp << 2),
+        )
+    }
+
+    /// Says which networks have targets: after monitors or addresses have changed.
+    pub(super) fn group_paths(&mut self) {
+        if self.tracing.tracer.is_none() {
+            return;
+        }
+        let mut all: BTreeMap<String, Target> = BTreeMap::new();
+        let held = |hold: Option<Held>| hold.is_some_and(|held| held.hold == Hold::Paused);
+        let monitors = self.monitors.values().filter(|known| !held(known.held));
+        for series in monitors.flat_map(|known| &known.series) {
+            let (Some(key), Some(target)) = (self.path_key(*series), self.targets.get(series))
+            else {
+                continue;
+            };
+            let address = target.address.clone().unwrap_or_default();
+            let series = *series;
+            // The target whose path is known stays the one that is traced; otherwise the first one is.
+            let is_former = self.tracing.paths.is_known(&key, &address);
+            let first = all.entry(key).or_insert_with(|| Target {
+                series,
+                address: address.clone(),
+            });
+            if is_former {
+                *first = Target { series, address };
+            }
+        }
+        self.tracing.paths.set_networks(all, wall_ns());
+    }
+
+    /// Once a second: looks at the paths whose turn it is.
+    pub(super) fn follow_paths(&mut self, now_ns: u64) {
+        if self.tracing.tracer.is_none() {
+            return;
+        }
+        for (key, target, job) in self.tracing.paths.due(now_ns) {
+            let options = self.path_options(target.series);
+            let address = target.address.clone();
+            let owner = Owner::Network(key, target);
+            self.tracing.order(&address, options, job, owner);
+        }
+        self.trace_waiting(now_ns);
+    }
+
+    /// Takes what a thread has found.
+    pub(super) fn path_done(&mut self, done: Done) {
+        let now_ns = wall_ns();
+        self.tracing.probes += done.probes;
+        match self.tracing.orders.remove(&done.number) {
+            Some(Owner::Network(key, target)) => {
+                self.network_done(&key, &target, done.found, now_ns)
+            }
+            Some(Owner::Outages(key, wanted)) => self.outages_done(key, wanted, done.found, now_ns),
+            None => {}
+        }
+        self.trace_waiting(now_ns);
+    }
+
+    fn network_done(&mut self, key: &str, target: &Target, found: Found, now_ns: u64) {
+        let paths = &mut self.tracing.paths;
+        match found {
+            Found::Looked(answers) => paths.looked(key, &answers, now_ns),
+            Found::Traced {
+                answers,
+                is_reached,
+                ..
+            } => {
+                let change = paths.traced(key, &target.address, &answers, is_reached, now_ns);
+                if let Some(change) = change {
+                    self.log_change(key, target, change);
+                }
+            }
+            Found::Failed(words) => {
+                tracing::debug!(key, "path not traced: {words}");
+                paths.failed(key, now_ns);
+            }
+        }
+    }
+
+    fn log_change(&mut self, key: &str, target: &Target, change: Change) {
+        let text = format!("path to {key} changed: {}", change.words);
+        if change.is_suppressed {
+            tracing::debug!("{text}");
+            return;
+        }
+        tracing::info!(target = target.address, "{text}");
+        let event = Event {
+            time: time(change.time_ns),
+            kind: "path_changed".into(),
+            severity: "notice".into(),
+            interface: None,
+            subject: target.address.clone(),
+            text,
+            before: Some(Box::new(change.before)),
+            after: Some(Box::new(change.after)),
+        };
+        self.log_event(change.time_ns, event);
+    }
+
+    /// Has the path of an outage traced that began.
+    pub(super) fn trace_outage(&mut self, id: u64) {
+        if self.tracing.tracer.is_none() {
+            return;
+        }
+        let Some(outage) = self.book.outage(id) else {
+            return;
+        };
+        if outage.kind == OutageKind::Degraded {
+            return;
+        }
+        let Some(series) = outage.members.keys().next().copied() else {
+            return;
+        };
+        let address = self
+            .targets
+            .get(&series)
+            .and_then(|target| target.address.clone());
+        let (Some(key), Some(target)) = (self.path_key(series), address) else {
+            return;
+        };
+        let now_ns = wall_ns();
+        let wanted = Wanted {
+            outage: id,
+            target,
+            key,
+            begin_ns: outage.begin_ns(),
+            asked_ns: now_ns,
+        };
+        let stays_here = match &outage.cause {
+            Cause::NextHopUnresolved { .. }
+            | Cause::InterfaceDown { .. }
+            | Cause::NoRoute { .. }
+            | Cause::SourceGone { .. } => true,
+            Cause::DroppedHere { is_outbound, .. } => *is_outbound,
+            _ => false,
+        };
+        if stays_here {
+            self.keep_trace(&wanted, None, "not traced: no probe leaves this host");
+        } else if self.tracing.waiting.len() >= MAX_WAITING {
+            self.tracing.untraced += 1;
+        } else {
+            self.tracing.waiting.push_back(wanted);
+            self.trace_waiting(now_ns);
+        }
+    }
+
+    /// An outage has ended: the paths of its targets may be others.
+    pub(super) fn untrace_outage(&mut self, id: u64) {
+        let Some(outage) = self.book.outage(id) else {
+            return;
+        };
+        let members: Vec<u32> = outage.members.keys().take(MAX_SOON).copied().collect();
+        for series in members {
+            self.look_soon(series);
+        }
+    }
+
+    /// Has the path to a target looked at soon.
+    pub(super) fn look_soon(&mut self, series: u32) {
+        if let Some(key) = self.path_key(series) {
+            self.tracing.paths.soon(&key, wall_ns());
+        }
+    }
+
+    /// Begins traces of outages that wait, as far as the limits allow, or shares one.
+    fn trace_waiting(&mut self, now_ns: u64) {
+        let begun = &mut self.tracing.begun;
+        while begun
+            .front()
+            .is_some_and(|at| now_ns.abs_diff(*at) > MINUTE_NS)
+        {
+            begun.pop_front();
+        }
+        let recent = &mut self.tracing.recent;
+        while (recent.front()).is_some_and(|one| now_ns.abs_diff(one.since_ns) > 2 * SHARED_NS) {
+            recent.pop_front();
+        }
+        for wanted in std::mem::take(&mut self.tracing.waiting) {
+            if let Some(shared) = self.tracing.shared(&wanted) {
+                let (path, has_left) = (shared.path.clone(), shared.has_left);
+                self.keep_found(&wanted, path, has_left);
+                continue;
+            }
+            let of_outages = self.tracing.orders.values_mut();
+            let of_outages = of_outages.filter_map(|owner| match owner {
+                Owner::Outages(key, all) => Some((key, all)),
+                Owner::Network(..) => None,
+            });
+            let mut running = 0;
+            let mut same = None;
+            for (key, all) in of_outages {
+                running += 1;
+                if *key == wanted.key && all.len() < MAX_SHARING {
+                    same = Some(all);
+                }
+            }
+            if let Some(all) = same {
+                all.push(wanted);
+            } else if running < MAX_TRACES && self.tracing.begun.len() < MAX_TRACES_A_MINUTE {
+                self.tracing.begun.push_back(now_ns);
+                let target = wanted.target.clone();
+                let options = self.options_of_key(&wanted);
+                let owner = Owner::Outages(wanted.key.clone(), vec![wanted]);
+                self.tracing.order(&target, options, Job::Trace, owner);
+            } else if now_ns.abs_diff(wanted.asked_ns) > MAX_WAIT_NS {
+                self.tracing.untraced += 1;
+                self.keep_trace(&wanted, None, "not traced: too many outages at a time");
+            } else {
+                self.tracing.waiting.push_back(wanted);
+            }
+        }
+    }
+
+    fn options_of_key(&self, wanted: &Wanted) -> Options {
+        let outage = self.book.outage(wanted.outage);
+        let first = outage.and_then(|outage| outage.members.keys().next().copied());
+        self.path_options(first.unwrap_or(0))
+    }
+
+    fn outages_done(&mut self, key: String, wanted: Vec<Wanted>, found: Found, now_ns: u64) {
+        let target = wanted
+            .first()
+            .map(|one| one.target.clone())
+            .unwrap_or_default();
+        match found {
+            Found::Traced {
+                since_ns,
+                hops,
+                is_reached,
+                has_left,
+                ..
+            } => {
+                let path = TracedPath {
+                    target,
+                    since: time(since_ns),
+                    until: time(now_ns),
+                    reached: is_reached,
+                    hops,
+                };
+                for one in &wanted {
+                    self.keep_found(one, path.clone(), has_left);
+                }
+                // If another way was taken, it is a change of the path, too.
+                self.tracing.paths.soon(&key, now_ns);
+                self.tracing.recent.push_back(Recent {
+                    key,
+                    path,
+                    has_left,
+                    since_ns,
+                });
+            }
+            Found::Looked(_) => {}
+            Found::Failed(words) => {
+                for one in &wanted {
+                    self.keep_trace(one, None, &format!("not traced: {words}"));
+                }
+            }
+        }
+    }
+
+    fn keep_found(&self, wanted: &Wanted, path: TracedPath, has_left: bool) {
+        let before = self.tracing.paths.at(&wanted.key, wanted.begin_ns);
+        let before = before.map(|(path, _)| path.traced());
+        let mut words = match has_left {
+            true => outage_words(before.as_ref(), &path),
+            false => "no probe of the trace left this host".into(),
+        };
+        if path.target != wanted.target {
+            words.push_str(&format!("; traced to {}", path.target));
+        }
+        self.keep_trace(wanted, Some(path), &words);
+    }
+
+    fn keep_trace(&self, wanted: &Wanted, during: Option<TracedPath>, words: &str) {
+        let before = self.tracing.paths.at(&wanted.key, wanted.begin_ns);
+        let before = before.map(|(path, _)| path.traced());
+        let trace = OutageTrace {
+            target: wanted.target.clone(),
+            before,
+            during,
+            words: words.into(),
+        };
+        let key = format!("{TRACES}{}", wanted.outage);
+        self.keeper.set(key, Some(&trace));
+    }
+
+    /// Passes paths that have changed to the disk.
+    pub(super) fn write_paths(&mut self) {
+        let (known, former) = self.tracing.paths.take_changes();
+        for (key, path) in known {
+            self.keeper.set(format!("{KNOWN}{key}"), path.as_ref());
+        }
+        for (key, all) in former {
+            self.keeper.set(format!("{FORMER}{key}"), all.as_ref());
+        }
+    }
+}
