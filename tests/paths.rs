@@ -14,7 +14,7 @@ use std::process::{ExitCode, Output};
 use std::time::Duration;
 
 use netsonde::lab::{self, Host, wait_until};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use support::historian::{Historian, ip, now, ns};
 use support::{PATIENCE, Service, Test, firewall, load_rules, need, number};
@@ -55,7 +55,7 @@ struct Network {
     r: Host,
     m1: Host,
     m2: Host,
-    _b: Host,
+    b: Host,
 }
 
 fn network() -> Result<Network, Box<dyn std::error::Error>> {
@@ -84,6 +84,10 @@ fn network() -> Result<Network, Box<dyn std::error::Error>> {
         (&b, "lo", "10.9.0.3/32"),
         (&b, "lo", "10.9.0.4/32"),
         (&b, "lo", "10.8.0.1/32"),
+        (&b, "lo", "10.8.1.1/32"),
+        (&b, "lo", "10.8.2.1/32"),
+        (&b, "lo", "10.8.3.1/32"),
+        (&b, "lo", "10.8.4.1/32"),
     ] {
         host.address(interface, address)?;
     }
@@ -106,13 +110,7 @@ fn network() -> Result<Network, Box<dyn std::error::Error>> {
     m1.route("10.0.0.0/24", "10.1.0.1")?;
     m2.route("10.0.0.0/24", "10.2.0.1")?;
     b.route("10.0.0.0/24", "10.3.0.1")?;
-    Ok(Network {
-        a,
-        r,
-        m1,
-        m2,
-        _b: b,
-    })
+    Ok(Network { a, r, m1, m2, b })
 }
 
 fn monitors() -> String {
@@ -133,14 +131,18 @@ fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(out).into_owned() + &String::from_utf8_lossy(errors)
 }
 
-/// Starts a historian, and waits until it knows the paths of both networks.
-fn learned(net: &Network, service: &Service) -> Historian {
-    let historian = Historian::start_with(&net.a, service, &monitors(), CONFIG);
+/// Starts a historian, and waits until it knows the paths of all networks.
+fn learned_with(net: &Network, service: &Service, monitors: &str, count: u64) -> Historian {
+    let historian = Historian::start_with(&net.a, service, monitors, CONFIG);
     historian.until_state("10.9.0.1", "up");
-    historian.until("Status", "both paths are known", |status| {
-        status["paths"]["known"] == 2
+    historian.until("Status", "all paths are known", |status| {
+        status["paths"]["known"] == count
     });
     historian
+}
+
+fn learned(net: &Network, service: &Service) -> Historian {
+    learned_with(net, service, &monitors(), 2)
 }
 
 /// Waits until the paths were looked at a number of times.
@@ -214,6 +216,13 @@ fn a_change_is_told_once_with_before_and_after() -> Outcome {
     let status = historian.call("Status", &json!({}));
     assert_eq!(status["paths"]["networks"], 2);
     assert_eq!(status["paths"]["changes"], 1);
+
+    let output = historian.client(&["events", "--since", "-5m", "path_changed"]);
+    assert!(
+        text_of(&output).contains("hop 2 was 10.1.0.2, is 10.2.0.2"),
+        "{}",
+        text_of(&output)
+    );
 
     // Any host of the network, as it was, and since when it is as it is.
     let compared = |time_ns: i128| {
@@ -306,24 +315,41 @@ fn equal_ways_and_silent_routers_are_no_change() -> Outcome {
 fn an_outage_shows_where_its_path_ends() -> Outcome {
     let net = network()?;
     let service = Service::start(&net.a, &[]);
-    let historian = learned(&net, &service);
+    // Four more networks behind the same routers.
+    let more = "[[monitor]]\nname = \"more\"\ninterval = \"200ms\"\ntimeout = \"300ms\"\n\
+                targets = [\"10.8.1.1\", \"10.8.2.1\", \"10.8.3.1\", \"10.8.4.1\"]\n";
+    let mut historian = learned_with(&net, &service, &(monitors() + more), 6);
+    // One target alone: what is before it answers.
+    firewall(&net.b, "input", "ip daddr 10.9.0.2 drop");
+    historian.until_state("10.9.0.2", "down");
+    let words = || {
+        let outages = historian.call("Outages", &json!({ "target": "10.9.0.2" }));
+        let id = &outages["outages"][0]["id"];
+        let outage = historian.call("Outage", &json!({ "id": id }))["outage"].clone();
+        outage["traces"][0]["words"].as_str().map(str::to_owned)
+    };
+    assert!(wait_until(PATIENCE, || words().is_some()));
+    assert_eq!(words().unwrap(), "answers end at 10.1.0.2 (hop 2)");
+    firewall(&net.b, "input", "");
+    historian.until_state("10.9.0.2", "up");
     let silent_ns = now();
     // A gateway on the way goes silent.
     firewall(&net.m1, "prerouting", "drop");
-    historian.until_state("10.8.0.1", "down");
-    historian.until_state("10.9.0.4", "down");
-    let listed = || {
-        let all = historian.call("Outages", &json!({}));
+    for target in ["10.8.0.1", "10.8.4.1", "10.9.0.4"] {
+        historian.until_state(target, "down");
+    }
+    let listed = |historian: &Historian| {
+        let all = historian.call("Outages", &json!({ "since_ns": silent_ns as u64 }));
         let ids = all["outages"].as_array().unwrap().iter();
         let whole = |one: &Value| historian.call("Outage", &json!({ "id": one["id"] }));
         ids.map(|one| whole(one)["outage"].clone())
             .collect::<Vec<Value>>()
     };
     let is_traced = |outage: &Value| outage["traces"][0]["during"].is_object();
-    let met = wait_until(PATIENCE, || listed().iter().all(is_traced));
-    let outages = listed();
+    let met = wait_until(PATIENCE, || listed(&historian).iter().all(is_traced));
+    let outages = listed(&historian);
     assert!(met, "{outages:#?}\n{}", historian.log());
-    assert_eq!(outages.len(), 5, "{outages:#?}");
+    assert_eq!(outages.len(), 9, "{outages:#?}");
     let mut begins = Vec::new();
     for outage in &outages {
         let trace = &outage["traces"][0];
@@ -346,7 +372,8 @@ fn an_outage_shows_where_its_path_ends() -> Outcome {
         assert!(words.starts_with(expected), "{outage:#}");
         begins.push(ns(&during["since"]));
     }
-    // Those of one network share a trace.
+    // Those of one network share a trace, and so do others that were behind the same router, but for the two that were
+    // made at the same time.
     begins.sort_unstable();
     begins.dedup();
     println!("{} traces of {} outages", begins.len(), outages.len());
@@ -362,18 +389,25 @@ fn an_outage_shows_where_its_path_ends() -> Outcome {
     historian.until_state("10.9.0.1", "up");
     looked(&historian, 2);
     assert_eq!(changes(&historian), [] as [Value; 0]);
+    // Traces outlive the historian.
+    let id = outages[0]["id"].clone();
+    historian.end(Signal::SIGTERM);
+    historian.begin(&net.a);
+    let again = historian.call("Outage", &json!({ "id": id }))["outage"].clone();
+    assert_eq!(again["traces"], outages[0]["traces"]);
+    historian.until_state("10.9.0.1", "up");
     // What does not leave this host is not traced.
     ip(&net.a, "route del default");
     historian.until_state("10.9.0.1", "down");
     let of_host = || {
-        let all = listed();
+        let all = listed(&historian);
         let found = all.iter().rev().find(|one| one["cause"] == "no_route");
         found.is_some_and(|one| {
             one["traces"][0]["words"] == "not traced: no probe leaves this host"
                 && hops(&one["traces"][0]["before"])[..2] == FIRST[..2]
         })
     };
-    assert!(wait_until(PATIENCE, of_host), "{:#?}", listed());
+    assert!(wait_until(PATIENCE, of_host), "{:#?}", listed(&historian));
     Ok(())
 }
 
@@ -381,7 +415,7 @@ fn nothing_is_traced_that_is_not_wanted() -> Outcome {
     let net = network()?;
     let service = Service::start(&net.a, &[]);
     let config = "[history]\npaths = false\n";
-    let historian = Historian::start_with(&net.a, &service, &monitors(), config);
+    let mut historian = Historian::start_with(&net.a, &service, &monitors(), config);
     historian.until_state("10.9.0.1", "up");
     firewall(&net.m1, "prerouting", "drop");
     historian.until_state("10.9.0.1", "down");
@@ -394,5 +428,22 @@ fn nothing_is_traced_that_is_not_wanted() -> Outcome {
     assert!(outage["traces"].is_null(), "{outage:#}");
     let refused = historian.try_call("Path", &json!({ "target": "10.9.0.1" }));
     assert!(refused.is_err_and(|why| why.contains("history.paths")));
+    // It is turned on, and off again, while it runs.
+    firewall(&net.m1, "prerouting", "");
+    historian.until_state("10.9.0.1", "up");
+    std::fs::write(historian.path("netsonde.toml"), CONFIG)?;
+    kill(historian.pid(), Signal::SIGHUP)?;
+    historian.until("Status", "both paths are known", |status| {
+        status["paths"]["known"] == 2
+    });
+    looked(&historian, 1);
+    std::fs::write(historian.path("netsonde.toml"), config)?;
+    kill(historian.pid(), Signal::SIGHUP)?;
+    historian.until("Status", "nothing is traced", |status| {
+        status["paths"].is_null()
+    });
+    // What is known is still there.
+    let reply = historian.call("Path", &json!({ "target": "10.9.0.4" }));
+    assert_eq!(hops(&reply["path"]), FIRST);
     Ok(())
 }

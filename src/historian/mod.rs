@@ -484,7 +484,11 @@ fn reload(
 ) {
     let mut problems = Vec::new();
     match configuration::read(args.config.as_deref()) {
-        Ok(config) => *allowed.borrow_mut() = permissions(&config, owner),
+        Ok(config) => {
+            *allowed.borrow_mut() = permissions(&config, owner);
+            let (is_wanted, interval) = (config.history.paths, config.history.path_interval);
+            (historian.borrow_mut()).set_tracing(is_wanted, interval.0);
+        }
         Err(wrong) => problems.extend(wrong),
     }
     match read_monitors(&args.monitors) {

@@ -326,7 +326,7 @@ pub struct Historian {
     /// Time in nanoseconds since 1970 at which growing outages were written.
     grown_ns: u64,
     next_run: u64,
-    reports: mpsc::Sender<Report>,
+    pub(super) reports: mpsc::Sender<Report>,
     /// Why netsonded does not answer, in words; `None` while all runs have begun.
     pub away: Option<String>,
     /// What is wrong in monitors.toml.

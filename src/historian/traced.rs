@@ -15,8 +15,8 @@ use netsonde_history::state::Hold;
 use super::paths::{FORMER, KNOWN, MAX_TRACES_A_MINUTE, Owner, Recent, SHARED_NS, TRACES, Wanted};
 use super::run::{Done, Found};
 use super::state::{Held, Historian};
-use super::tracer::options;
-use crate::linux::wall_ns;
+use super::tracer::{Tracer, options};
+use crate::linux::{reason, wall_ns};
 
 /// Traces of outages at a time: one for each thread.
 const MAX_TRACES: usize = 2;
@@ -59,6 +59,25 @@ impl Historian {
             spec.source.map(|source| source.to_string()),
             (spec.dscp != 0).then_some(spec.dscp << 2),
         )
+    }
+
+    /// Traces paths, or no longer, as is configured now; each is looked at once in an interval in nanoseconds.
+    pub fn set_tracing(&mut self, is_wanted: bool, interval_ns: u64) {
+        let tracing = &mut self.tracing;
+        if is_wanted != tracing.tracer.is_some() {
+            let tracer = is_wanted.then(|| Tracer::start(&self.socket, &self.reports));
+            tracing.tracer = match tracer.transpose() {
+                Ok(tracer) => tracer,
+                Err(error) => {
+                    tracing::error!("paths are not traced: {}", reason(&error));
+                    None
+                }
+            };
+            tracing.orders.clear();
+            tracing.waiting.clear();
+        }
+        tracing.paths.restart(interval_ns, wall_ns());
+        self.group_paths();
     }
 
     /// Says which networks have targets: after monitors or addresses have changed.

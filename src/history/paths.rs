@@ -219,9 +219,15 @@ impl Paths {
         self.forget(now_ns);
     }
 
-    /// Returns the target whose path is traced for a network.
-    pub fn target(&self, key: &str) -> Option<&Target> {
-        self.networks.get(key).map(|network| &network.target)
+    /// Begins again, with another interval in nanoseconds: jobs that were given out will not end.
+    pub fn restart(&mut self, interval_ns: u64, now_ns: u64) {
+        self.interval_ns = interval_ns;
+        self.pending = 0;
+        self.order.clear();
+        for (key, network) in &mut self.networks {
+            network.next_ns = Some(now_ns);
+            self.order.insert((now_ns, key.clone()));
+        }
     }
 
     /// Returns the networks whose path is known.

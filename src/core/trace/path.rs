@@ -241,7 +241,10 @@ pub fn outage_words(before: Option<&TracedPath>, during: &TracedPath) -> String 
     });
     let silent = before.and_then(|before| {
         let last = last.map_or(0, |hop| hop.hop);
-        before.hops.iter().find(|hop| hop.hop > last)
+        let silent = before.hops.iter().find(|hop| hop.hop > last)?;
+        // Another target of the network may well answer still.
+        let is_other = before.target != during.target && silent.addresses == [&before.target[..]];
+        (!is_other).then_some(silent)
     });
     words.extend(silent.map(|hop| {
         let addresses = joined(&hop.addresses);
@@ -430,6 +433,68 @@ mod tests {
         }
         assert_eq!(path.answering(), [2]);
         assert!(!path.see(2, "10.0.0.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn words_of_an_outage_say_where_the_answers_end() {
+        let path = |target: &str, hops: &[&str], reached| TracedPath {
+            target: target.into(),
+            reached,
+            hops: (hops.iter().zip(1..))
+                .filter(|(address, _)| !address.is_empty())
+                .map(|(address, hop)| TracedHop {
+                    hop,
+                    addresses: vec![(*address).into()],
+                    answers: 6,
+                    error: None,
+                })
+                .collect(),
+            ..TracedPath::default()
+        };
+        let before = path("10.9.0.1", &["10.0.0.1", "10.1.0.2", "10.9.0.1"], true);
+        for (target, hops, reached, expected) in [
+            (
+                "10.9.0.1",
+                &["10.0.0.1"][..],
+                false,
+                "answers end at 10.0.0.1 (hop 1); hop 2, 10.1.0.2, answered before",
+            ),
+            (
+                "10.9.0.1",
+                &["10.0.0.1", "10.2.0.2"],
+                false,
+                "hop 2 was 10.1.0.2, is 10.2.0.2; answers end at 10.2.0.2 (hop 2); hop 3, 10.9.0.1, answered \
+                 before",
+            ),
+            // The other target was not asked.
+            (
+                "10.9.0.7",
+                &["10.0.0.1", "10.1.0.2"],
+                false,
+                "answers end at 10.1.0.2 (hop 2)",
+            ),
+            (
+                "10.9.0.1",
+                &[],
+                false,
+                "no hop answers; hop 1, 10.0.0.1, answered before",
+            ),
+            (
+                "10.9.0.1",
+                &["10.0.0.1"],
+                true,
+                "the trace reached the target",
+            ),
+        ] {
+            let during = path(target, hops, reached);
+            assert_eq!(outage_words(Some(&before), &during), expected);
+        }
+        let mut refused = path("10.9.0.1", &["10.0.0.1"], false);
+        refused.hops[0].error = Some("no route to the network".into());
+        assert_eq!(
+            outage_words(None, &refused),
+            "10.0.0.1 (hop 1): no route to the network"
+        );
     }
 
     #[test]

@@ -332,9 +332,6 @@ pub(super) const PAGES: &[Page] = &[
                 "Its probes by fate, and gaps in which it was not measured.",
             ),
             ("FIRST LOST PROBE", "What was seen of it."),
-            ("HOP", "With ID: TTL of the probes of a path."),
-            ("BEFORE", "Who answered at this hop before the outage."),
-            ("DURING", "Who answered during it."),
         ],
         json: Json::Reply {
             method: "io.netsonde.History.Outages",

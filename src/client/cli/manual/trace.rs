@@ -90,7 +90,8 @@ pub(super) const PAGES: &[Page] = &[Page {
         ],
         after: "",
     }],
-    output: "One row for each address, then the remarks, and a summary.",
+    output: "One row for each address, then the remarks, and a summary. With --compare a second table has the hops that \
+             differ: addresses before and now (* if none answers), what that means, and since when it is known.",
     columns: &[
         ("HOP", "TTL of the probes."),
         ("ADDRESS", "Who answered; * if nobody did."),
@@ -107,15 +108,6 @@ pub(super) const PAGES: &[Page] = &[Page {
         (
             "STATE",
             "What missing answers mean, or the error that refused the probes.",
-        ),
-        (
-            "BEFORE",
-            "With --compare: addresses of this hop at that time.",
-        ),
-        ("NOW", "With --compare: addresses of this trace."),
-        (
-            "DIFFERENCE",
-            "With --compare: what it means, and since when it is known.",
         ),
     ],
     json: Json::Own(&[
