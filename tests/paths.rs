@@ -308,6 +308,9 @@ fn equal_ways_and_silent_routers_are_no_change() -> Outcome {
     }
     looked(&historian, 3);
     assert_eq!(changes(&historian), [] as [Value; 0]);
+    // Probes whose TTL ends on the way are no losses of the target.
+    let lost = historian.call("Events", &json!({ "kinds": ["loss_begun"] }));
+    assert_eq!(lost["events"], json!([]));
     assert_eq!(hops(&path()).len(), 3);
     Ok(())
 }
