@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use netsonde_core::protocol::history::{PathStatus, TracedHop, TracedPath};
+use netsonde_core::protocol::history::{OutageTrace, PathStatus, TracedHop, TracedPath};
 use netsonde_core::protocol::trace::Options;
 use netsonde_history::disk::Disk;
 use netsonde_history::paths::{Job, MAX_CHANGES, MAX_PATHS, Path, Paths, Target, network};
 use netsonde_history::table::Table;
+use serde::{Deserialize, Serialize};
 
 use super::tracer::{Order, Tracer};
 
@@ -19,23 +20,53 @@ pub(super) const SHARED_NS: u64 = 30_000_000_000;
 /// Paths of the table, those that were, and those of outages.
 pub(super) const KNOWN: &str = "path/";
 pub(super) const FORMER: &str = "path-was/";
-/// Traces of outages in the table.
+/// Traces in the table, by number, and which of them an outage has, by its number. Thousands of outages may share one.
+pub const TRACED: &str = "traced/";
 pub const TRACES: &str = "trace/";
+/// Traces of outages that are kept, some 1.5 KB each. The oldest go first.
+pub(super) const MAX_KEPT: usize = 1000;
 
 /// An outage whose path is wanted.
 pub(super) struct Wanted {
     pub outage: u64,
     pub target: String,
-    pub key: String,
     pub begin_ns: u64,
+}
+
+/// Outages of targets of one network, which share a trace: to the target of the first.
+pub(super) struct Group {
+    pub key: String,
+    /// Its number.
+    pub series: u32,
     pub asked_ns: u64,
+    pub all: Vec<Wanted>,
+}
+
+impl Group {
+    /// Returns the address that is traced.
+    pub fn target(&self) -> String {
+        let first = self.all.first().map(|one| one.target.clone());
+        first.unwrap_or_default()
+    }
+
+    /// Returns the latest begin of an outage in nanoseconds since 1970: a trace that is begun after it is one of all.
+    pub fn begin_ns(&self) -> u64 {
+        let begins = self.all.iter().map(|one| one.begin_ns);
+        begins.max().unwrap_or(0)
+    }
 }
 
 /// Whose a trace is.
 pub(super) enum Owner {
+    /// That of the memory.
     Network(String, Target),
-    Outages(String, Vec<Wanted>),
+    /// That of outages, with the time at which it was begun in nanoseconds since 1970.
+    Outages(Group, u64),
 }
+
+/// The trace of an outage: its number, and the target of the outage.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TraceOf(pub u64, pub String);
 
 /// A trace of an outage.
 pub(super) struct Recent {
@@ -54,10 +85,12 @@ pub struct Tracing {
     pub(super) orders: HashMap<u64, Owner>,
     pub(super) next: u64,
     pub(super) probes: u64,
-    pub(super) waiting: VecDeque<Wanted>,
+    pub(super) waiting: VecDeque<Group>,
     pub(super) recent: VecDeque<Recent>,
     pub(super) begun: VecDeque<u64>,
     pub(super) untraced: u64,
+    /// Numbers of the traces that are kept.
+    pub(super) kept: VecDeque<u64>,
 }
 
 impl Tracing {
@@ -68,6 +101,9 @@ impl Tracing {
         let former = table.all::<Vec<Path>>(FORMER);
         let former = former.map(|(key, all)| (key.to_owned(), all));
         let former = former.filter(|(_, all)| !all.is_empty());
+        let kept = table.all::<OutageTrace>(TRACED);
+        let mut kept: Vec<u64> = kept.filter_map(|(key, _)| key.parse().ok()).collect();
+        kept.sort_unstable();
         Tracing {
             paths: Paths::restore(interval_ns, known, former),
             tracer,
@@ -78,6 +114,7 @@ impl Tracing {
             recent: VecDeque::new(),
             begun: VecDeque::new(),
             untraced: 0,
+            kept: kept.into(),
         }
     }
 
@@ -146,19 +183,30 @@ impl Tracing {
         self.paths.keys().find(is_it).map(str::to_owned)
     }
 
+    /// Returns a trace of a network that was begun after a time, and is not older than half a minute.
+    pub(super) fn recent(&self, key: &str, begin_ns: u64, now_ns: u64) -> Option<&Recent> {
+        let mut fresh = self.fresh(begin_ns, now_ns);
+        fresh.find(|recent| recent.key == key)
+    }
+
+    fn fresh(&self, begin_ns: u64, now_ns: u64) -> impl Iterator<Item = &Recent> {
+        let is_fresh = move |recent: &&Recent| {
+            recent.since_ns >= begin_ns && recent.since_ns + SHARED_NS >= now_ns
+        };
+        self.recent.iter().rev().filter(is_fresh)
+    }
+
     /// Returns a trace that shows where the way to a target ends: one of its network, or of another one whose path has the
     /// same hop, which does not answer now.
-    pub(super) fn shared(&self, wanted: &Wanted) -> Option<&Recent> {
-        let fresh = self.recent.iter().rev().filter(|recent| {
-            recent.since_ns >= wanted.begin_ns && recent.since_ns + SHARED_NS >= wanted.asked_ns
-        });
-        let own = self.paths.at(&wanted.key, wanted.begin_ns);
+    pub(super) fn shared(&self, group: &Group) -> Option<&Recent> {
+        let begin_ns = group.begin_ns();
+        let own = self.paths.at(&group.key, begin_ns);
         let own = own.map(|(path, _)| path.traced());
         let is_behind = |recent: &Recent| {
             let (Some(own), false) = (&own, recent.path.reached) else {
                 return false;
             };
-            let before = self.paths.at(&recent.key, wanted.begin_ns);
+            let before = self.paths.at(&recent.key, begin_ns);
             let Some((before, _)) = before else {
                 return false;
             };
@@ -169,17 +217,12 @@ impl Tracing {
                 return false;
             };
             // A silent target is nobody else's hop.
-            let is_hop = silent
-                .addresses
-                .iter()
-                .all(|address| *address != recent.path.target);
-            is_hop
-                && own
-                    .hops
-                    .iter()
-                    .any(|hop| hop.hop == silent.hop && hop.addresses == silent.addresses)
+            let is_target = |address: &String| *address == before.target;
+            let is_same =
+                |hop: &TracedHop| hop.hop == silent.hop && hop.addresses == silent.addresses;
+            !silent.addresses.iter().any(is_target) && own.hops.iter().any(is_same)
         };
-        let mut fresh = fresh;
-        fresh.find(|recent| recent.key == wanted.key || is_behind(recent))
+        let mut fresh = self.fresh(begin_ns, group.asked_ns);
+        fresh.find(|recent| recent.key == group.key || is_behind(recent))
     }
 }

@@ -25,7 +25,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::cause;
 use super::disk::{COUNTER_BYTES, EVENTS, Opened};
-use super::paths::TRACES;
+use super::paths::{TRACED, TRACES, TraceOf};
 use super::record::{KeepError, OpenError, Record};
 use super::second::rows as rows_of;
 use super::state::{Held, Historian, Refused, Told, WATCHED};
@@ -737,7 +737,15 @@ impl History {
             parts.map(|id| format!("{TRACES}{id}")).collect()
         };
         let read = move |all: &mut Opened| {
-            let each = parts.iter().filter_map(|key| all.value(key));
+            let each = parts.iter().filter_map(|key| {
+                let TraceOf(number, target) = all.value(key)?;
+                let mut trace: reply::OutageTrace = all.value(&format!("{TRACED}{number}"))?;
+                if trace.target != target && trace.during.is_some() {
+                    trace.words = format!("{}; traced to {}", trace.words, trace.target);
+                }
+                trace.target = target;
+                Some(trace)
+            });
             Ok(each.collect::<Vec<reply::OutageTrace>>())
         };
         let traces = self.read(read).await.unwrap_or_default();

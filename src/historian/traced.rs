@@ -12,7 +12,10 @@ use netsonde_history::paths::{Change, Job, Target, network};
 use netsonde_history::shared::Cause;
 use netsonde_history::state::Hold;
 
-use super::paths::{FORMER, KNOWN, MAX_TRACES_A_MINUTE, Owner, Recent, SHARED_NS, TRACES, Wanted};
+use super::paths::{
+    FORMER, Group, KNOWN, MAX_KEPT, MAX_TRACES_A_MINUTE, Owner, Recent, SHARED_NS, TRACED, TRACES,
+    TraceOf, Wanted,
+};
 use super::run::{Done, Found};
 use super::state::{Held, Historian};
 use super::tracer::{Tracer, options};
@@ -130,7 +133,7 @@ impl Historian {
             Some(Owner::Network(key, target)) => {
                 self.network_done(&key, &target, done.found, now_ns)
             }
-            Some(Owner::Outages(key, wanted)) => self.outages_done(key, wanted, done.found, now_ns),
+            Some(Owner::Outages(group, _)) => self.outages_done(group, done.found, now_ns),
             None => {}
         }
         self.trace_waiting(now_ns);
@@ -198,13 +201,10 @@ impl Historian {
         let (Some(key), Some(target)) = (self.path_key(series), address) else {
             return;
         };
-        let now_ns = wall_ns();
         let wanted = Wanted {
             outage: id,
             target,
-            key,
             begin_ns: outage.begin_ns(),
-            asked_ns: now_ns,
         };
         let stays_here = match &outage.cause {
             Cause::NextHopUnresolved { .. }
@@ -214,13 +214,48 @@ impl Historian {
             Cause::DroppedHere { is_outbound, .. } => *is_outbound,
             _ => false,
         };
-        if stays_here {
-            self.keep_trace(&wanted, None, "not traced: no probe leaves this host");
+        match stays_here {
+            true => self.keep_trace(
+                &key,
+                &[wanted],
+                None,
+                "not traced: no probe leaves this host",
+            ),
+            false => self.want_trace(key, series, wanted),
+        }
+    }
+
+    /// Has an outage share a trace of its network, or wait for one.
+    fn want_trace(&mut self, key: String, series: u32, wanted: Wanted) {
+        let now_ns = wall_ns();
+        if let Some(recent) = self.tracing.recent(&key, wanted.begin_ns, now_ns) {
+            let (path, has_left) = (recent.path.clone(), recent.has_left);
+            self.keep_found(&key, &[wanted], path, has_left);
+            return;
+        }
+        let running = self.tracing.orders.values_mut();
+        let running = running.filter_map(|owner| match owner {
+            Owner::Outages(group, since_ns) if *since_ns >= wanted.begin_ns => Some(group),
+            _ => None,
+        });
+        let mut all = running.chain(&mut self.tracing.waiting);
+        let same = all.find(|group| group.key == key && group.all.len() < MAX_SHARING);
+        if let Some(group) = same {
+            group.all.push(wanted);
         } else if self.tracing.waiting.len() >= MAX_WAITING {
             self.tracing.untraced += 1;
         } else {
-            self.tracing.waiting.push_back(wanted);
-            self.trace_waiting(now_ns);
+            let group = Group {
+                key,
+                series,
+                asked_ns: now_ns,
+                all: vec![wanted],
+            };
+            self.tracing.waiting.push_back(group);
+            // Of many at once only the first ones begin now, so that others can share what these show.
+            if self.tracing.waiting.len() == 1 {
+                self.trace_waiting(now_ns);
+            }
         }
     }
 
@@ -255,53 +290,29 @@ impl Historian {
         while (recent.front()).is_some_and(|one| now_ns.abs_diff(one.since_ns) > 2 * SHARED_NS) {
             recent.pop_front();
         }
-        for wanted in std::mem::take(&mut self.tracing.waiting) {
-            if let Some(shared) = self.tracing.shared(&wanted) {
+        let is_of_outages = |owner: &&Owner| matches!(owner, Owner::Outages(..));
+        let mut running = self.tracing.orders.values().filter(is_of_outages).count();
+        for group in std::mem::take(&mut self.tracing.waiting) {
+            if let Some(shared) = self.tracing.shared(&group) {
                 let (path, has_left) = (shared.path.clone(), shared.has_left);
-                self.keep_found(&wanted, path, has_left);
-                continue;
-            }
-            let of_outages = self.tracing.orders.values_mut();
-            let of_outages = of_outages.filter_map(|owner| match owner {
-                Owner::Outages(key, all) => Some((key, all)),
-                Owner::Network(..) => None,
-            });
-            let mut running = 0;
-            let mut same = None;
-            for (key, all) in of_outages {
-                running += 1;
-                if *key == wanted.key && all.len() < MAX_SHARING {
-                    same = Some(all);
-                }
-            }
-            if let Some(all) = same {
-                all.push(wanted);
+                self.keep_found(&group.key, &group.all, path, has_left);
             } else if running < MAX_TRACES && self.tracing.begun.len() < MAX_TRACES_A_MINUTE {
+                running += 1;
                 self.tracing.begun.push_back(now_ns);
-                let target = wanted.target.clone();
-                let options = self.options_of_key(&wanted);
-                let owner = Owner::Outages(wanted.key.clone(), vec![wanted]);
+                let (target, options) = (group.target(), self.path_options(group.series));
+                let owner = Owner::Outages(group, now_ns);
                 self.tracing.order(&target, options, Job::Trace, owner);
-            } else if now_ns.abs_diff(wanted.asked_ns) > MAX_WAIT_NS {
-                self.tracing.untraced += 1;
-                self.keep_trace(&wanted, None, "not traced: too many outages at a time");
+            } else if now_ns.abs_diff(group.asked_ns) > MAX_WAIT_NS {
+                self.tracing.untraced += group.all.len() as u64;
+                let words = "not traced: too many outages at a time";
+                self.keep_trace(&group.key, &group.all, None, words);
             } else {
-                self.tracing.waiting.push_back(wanted);
+                self.tracing.waiting.push_back(group);
             }
         }
     }
 
-    fn options_of_key(&self, wanted: &Wanted) -> Options {
-        let outage = self.book.outage(wanted.outage);
-        let first = outage.and_then(|outage| outage.members.keys().next().copied());
-        self.path_options(first.unwrap_or(0))
-    }
-
-    fn outages_done(&mut self, key: String, wanted: Vec<Wanted>, found: Found, now_ns: u64) {
-        let target = wanted
-            .first()
-            .map(|one| one.target.clone())
-            .unwrap_or_default();
+    fn outages_done(&mut self, group: Group, found: Found, now_ns: u64) {
         match found {
             Found::Traced {
                 since_ns,
@@ -311,19 +322,17 @@ impl Historian {
                 ..
             } => {
                 let path = TracedPath {
-                    target,
+                    target: group.target(),
                     since: time(since_ns),
                     until: time(now_ns),
                     reached: is_reached,
                     hops,
                 };
-                for one in &wanted {
-                    self.keep_found(one, path.clone(), has_left);
-                }
+                self.keep_found(&group.key, &group.all, path.clone(), has_left);
                 // If another way was taken, it is a change of the path, too.
-                self.tracing.paths.soon(&key, now_ns);
+                self.tracing.paths.soon(&group.key, now_ns);
                 self.tracing.recent.push_back(Recent {
-                    key,
+                    key: group.key,
                     path,
                     has_left,
                     since_ns,
@@ -331,37 +340,47 @@ impl Historian {
             }
             Found::Looked(_) => {}
             Found::Failed(words) => {
-                for one in &wanted {
-                    self.keep_trace(one, None, &format!("not traced: {words}"));
-                }
+                let words = format!("not traced: {words}");
+                self.keep_trace(&group.key, &group.all, None, &words);
             }
         }
     }
 
-    fn keep_found(&self, wanted: &Wanted, path: TracedPath, has_left: bool) {
-        let before = self.tracing.paths.at(&wanted.key, wanted.begin_ns);
+    fn keep_found(&mut self, key: &str, all: &[Wanted], path: TracedPath, has_left: bool) {
+        let begin_ns = all.first().map_or(0, |one| one.begin_ns);
+        let before = self.tracing.paths.at(key, begin_ns);
         let before = before.map(|(path, _)| path.traced());
-        let mut words = match has_left {
+        let words = match has_left {
             true => outage_words(before.as_ref(), &path),
             false => "no probe of the trace left this host".into(),
         };
-        if path.target != wanted.target {
-            words.push_str(&format!("; traced to {}", path.target));
-        }
-        self.keep_trace(wanted, Some(path), &words);
+        self.keep_trace(key, all, Some(path), &words);
     }
 
-    fn keep_trace(&self, wanted: &Wanted, during: Option<TracedPath>, words: &str) {
-        let before = self.tracing.paths.at(&wanted.key, wanted.begin_ns);
-        let before = before.map(|(path, _)| path.traced());
+    /// Keeps a trace of some outages of a network.
+    fn keep_trace(&mut self, key: &str, all: &[Wanted], during: Option<TracedPath>, words: &str) {
+        let Some(first) = all.first() else {
+            return;
+        };
+        let before = self.tracing.paths.at(key, first.begin_ns);
+        let target = during.as_ref().map_or(&first.target, |path| &path.target);
         let trace = OutageTrace {
-            target: wanted.target.clone(),
-            before,
+            target: target.clone(),
+            before: before.map(|(path, _)| path.traced()),
             during,
             words: words.into(),
         };
-        let key = format!("{TRACES}{}", wanted.outage);
-        self.keeper.set(key, Some(&trace));
+        let number = self.tracing.kept.back().map_or(1, |last| last + 1);
+        self.tracing.kept.push_back(number);
+        (self.keeper).set(format!("{TRACED}{number}"), Some(&trace));
+        for one in all {
+            let of = TraceOf(number, one.target.clone());
+            (self.keeper).set(format!("{TRACES}{}", one.outage), Some(&of));
+        }
+        while self.tracing.kept.len() > MAX_KEPT {
+            let oldest = self.tracing.kept.pop_front().unwrap_or(0);
+            (self.keeper).set(format!("{TRACED}{oldest}"), None::<&()>);
+        }
     }
 
     /// Passes paths that have changed to the disk.

@@ -260,6 +260,10 @@ impl Paths {
             };
             self.remove(&key);
         }
+        self.forget_former();
+    }
+
+    fn forget_former(&mut self) {
         while self.former.values().map(Vec::len).sum::<usize>() > MAX_ALL_FORMER {
             let oldest = self.former.iter().min_by_key(|(_, all)| all[0].seen_ns);
             let Some(key) = oldest.map(|(key, _)| key.clone()) else {
@@ -386,6 +390,10 @@ impl Paths {
                 }
             }
             if is_whole && !answers.is_empty() {
+                // Written once an hour: a kill costs no more.
+                if path.seen_ns / HOUR_NS != now_ns / HOUR_NS {
+                    self.changed.insert(key.to_owned());
+                }
                 path.seen_ns = path.seen_ns.max(now_ns);
             }
         }
@@ -517,6 +525,7 @@ impl Paths {
                 all.remove(0);
             }
             self.changed_former.insert(key.to_owned());
+            self.forget_former();
         }
     }
 
