@@ -247,12 +247,20 @@ fn a_change_is_told_once_with_before_and_after() -> Outcome {
     assert_eq!(found["hops"][1]["since"], event["after"]["since"]);
     let found = compared(now());
     assert_eq!(relations(&found), ["same"; 3], "{found:#}");
-    let time = jiff::Timestamp::from_nanosecond(before_ns).unwrap().to_string();
+    let time = jiff::Timestamp::from_nanosecond(before_ns)
+        .unwrap()
+        .to_string();
     let output = historian.client(&["trace", "-n", "--compare", &time, "10.9.0.2"]);
     let text = text_of(&output);
     println!("{text}{}", text_of(&historian.client(&["status"])));
-    assert!(text.contains("COMPARED with the path to 10.9.0.0/24 from "), "{text}");
-    assert!(text.contains("10.1.0.2  10.2.0.2  changed, known since 20"), "{text}");
+    assert!(
+        text.contains("COMPARED with the path to 10.9.0.0/24 from "),
+        "{text}"
+    );
+    assert!(
+        text.contains("10.1.0.2  10.2.0.2  changed, known since 20"),
+        "{text}"
+    );
     let output = historian.client(&["trace", "-n", "--compare", "2020-01-01", "10.9.0.2"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
