@@ -201,10 +201,17 @@ fn layers_use_only_what_is_below_them() {
             &[&["varlink", "server"], &["linux"]],
         ),
         (&["varlink", "client"], &[&["linux"]]),
+        (&["varlink", "trace"], &[&["varlink", "client"], &["linux"]]),
         (&["varlink"], &[&["varlink"]]),
         (
             &["client"],
-            &[&["client"], &["lab"], &["varlink", "client"], &["linux"]],
+            &[
+                &["client"],
+                &["lab"],
+                &["varlink", "client"],
+                &["varlink", "trace"],
+                &["linux"],
+            ],
         ),
         (
             &["historian"],

@@ -702,6 +702,7 @@ fn history_types_agree() {
         "Outage": history::OutageCall => history::OutageReply,
         "Outages": history::OutagesCall => history::OutagesReply,
         "Packets": history::PacketsCall => history::PacketsReply,
+        "Path": history::PathCall => history::PathReply,
         "Pause": history::PauseCall => Nothing,
         "Record": history::RecordCall => history::RecordReply,
         "RemoveMonitor": history::RemoveMonitorCall => Nothing,

@@ -310,6 +310,11 @@ impl Opened {
         Ok(())
     }
 
+    /// Returns a value of the table.
+    pub fn value<T: serde::de::DeserializeOwned>(&self, key: &str) -> Option<T> {
+        self.table.get(key)
+    }
+
     /// Calls `visit` with the minutes of counters that overlap a time, both ends included, those on disk first.
     ///
     /// # Errors

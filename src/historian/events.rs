@@ -77,6 +77,7 @@ fn read(socket: &Path, since_ns: &mut u64, to: &Sender<(u64, Event)>) -> Result<
                 interface: event.interface,
                 subject: event.subject,
                 text: event.text,
+                ..Event::default()
             };
             if to.blocking_send((time_ns, event)).is_err() {
                 return Ok(());

@@ -14,6 +14,9 @@
 //! | `host` | the thread that asks for counters of this host, and for ways to targets |
 //! | `second` | what netsonded says of its host at one time |
 //! | `around` | this host, second by second |
+//! | `paths` | paths through the network, and outages that wait for theirs |
+//! | `traced` | the part of the state that is about them |
+//! | `tracer` | the threads that trace them |
 //! | `record` | the record on disk, what is kept, and the evidence of outages |
 //! | `service` | the methods of `io.netsonde.History` |
 //!
@@ -28,11 +31,14 @@ mod disk;
 mod events;
 mod host;
 mod memory;
+mod paths;
 pub mod record;
 mod run;
 mod second;
 mod service;
 mod state;
+mod traced;
+mod tracer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -167,6 +173,13 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
     let record = Record::start(&args.socket, &args.state, of_record);
     let record =
         Arc::new(record.map_err(|error| one(format!("cannot start: {}", reason(&error))))?);
+    let tracer = match config.history.paths {
+        true => Some(tracer::Tracer::start(&args.socket, &reports))
+            .transpose()
+            .map_err(|error| one(format!("cannot start: {}", reason(&error))))?,
+        false => None,
+    };
+    let tracing = paths::Tracing::new(tracer, config.history.path_interval.0, &table);
     let mut historian = Historian::new(
         args.socket.clone(),
         disk.keeper(),
@@ -174,6 +187,7 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
         &table,
         reports,
         wanted,
+        tracing,
     );
     drop(table);
     match monitors {
@@ -204,6 +218,7 @@ fn start(args: &Args) -> Result<(), Vec<String>> {
         let mut historian = historian.borrow_mut();
         historian.release_all();
         historian.book.mark_all();
+        historian.tracing.paths.mark_all();
         historian.write_changes();
     }
     disk.end();
@@ -469,7 +484,11 @@ fn reload(
 ) {
     let mut problems = Vec::new();
     match configuration::read(args.config.as_deref()) {
-        Ok(config) => *allowed.borrow_mut() = permissions(&config, owner),
+        Ok(config) => {
+            *allowed.borrow_mut() = permissions(&config, owner);
+            let (is_wanted, interval) = (config.history.paths, config.history.path_interval);
+            (historian.borrow_mut()).set_tracing(is_wanted, interval.0);
+        }
         Err(wrong) => problems.extend(wrong),
     }
     match read_monitors(&args.monitors) {

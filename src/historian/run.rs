@@ -3,16 +3,19 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use netsonde_core::probe::packed::{Decoder, Entry};
+use netsonde_core::protocol::history::TracedHop;
 use netsonde_core::protocol::inventory::Path as Way;
 use netsonde_core::protocol::ping::{
     Options, PingCall, PingReply, Probe, TargetsCall, TargetsReply,
 };
+use netsonde_core::trace::path::HopAnswers;
 use tokio::sync::mpsc::Sender;
 
 use super::second::Second;
@@ -59,6 +62,8 @@ pub enum Report {
     Counted(Second),
     /// Ways to targets, by their numbers, at a time in nanoseconds since 1970.
     Paths(u64, Vec<(u32, Way)>),
+    /// What was found of a path.
+    Path(Done),
     /// There is no service, or it refused.
     Away {
         /// Number of the run.
@@ -66,6 +71,39 @@ pub enum Report {
         /// Why, in words.
         words: String,
     },
+}
+
+/// What was found.
+#[derive(Debug)]
+pub enum Found {
+    /// Answers of a look: TTL, address, and time of sending in nanoseconds since 1970.
+    Looked(Vec<(u8, IpAddr, u64)>),
+    /// A path.
+    Traced {
+        /// When it was begun, in nanoseconds since 1970.
+        since_ns: u64,
+        /// Answers of each hop.
+        answers: Vec<HopAnswers>,
+        /// The same with refusals, as it is kept.
+        hops: Vec<TracedHop>,
+        /// Whether the target answered.
+        is_reached: bool,
+        /// Whether a probe left this host.
+        has_left: bool,
+    },
+    /// netsonded does not answer, or refuses: why, in words.
+    Failed(String),
+}
+
+/// The result of an order.
+#[derive(Debug)]
+pub struct Done {
+    /// Number of the order.
+    pub number: u64,
+    /// Number of probes.
+    pub probes: u64,
+    /// What was found.
+    pub found: Found,
 }
 
 /// A run. It ends when this is dropped.

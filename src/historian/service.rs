@@ -25,6 +25,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::cause;
 use super::disk::{COUNTER_BYTES, EVENTS, Opened};
+use super::paths::{TRACED, TRACES, TraceOf};
 use super::record::{KeepError, OpenError, Record};
 use super::second::rows as rows_of;
 use super::state::{Held, Historian, Refused, Told, WATCHED};
@@ -127,7 +128,7 @@ fn required_tier(method: &str) -> Option<(Tier, bool)> {
         "Monitors" | "Outages" | "Outage" | "History" | "At" | "Events" | "Counters" | "Keep"
         | "Kept"
         // Packets without payload; more is decided by the content that is asked for.
-        | "Watch" | "Packets" | "Record" => Some((Tier::Probe, false)),
+        | "Watch" | "Packets" | "Record" | "Path" => Some((Tier::Probe, false)),
         _ => None,
     }
 }
@@ -402,6 +403,10 @@ impl Service for History {
             }
             "History" => self.history(peer, parameters(raw)?, replies).await,
             "At" => self.at(parameters(raw)?, replies).await,
+            "Path" => {
+                let found = self.path(&parameters(raw)?)?;
+                replies.last(&found).await
+            }
             "Events" => self.events(peer, parameters(raw)?, replies).await,
             "Counters" => self.counters(peer, parameters(raw)?, replies).await,
             "Watch" => self.watch(replies).await,
@@ -725,6 +730,26 @@ impl History {
             .filter(|event| !event.kind.starts_with("outage_"))
             .collect();
         reply.events = (!events.is_empty()).then_some(events);
+        // It may have begun as several, each with its trace.
+        let parts: Vec<String> = {
+            let historian = self.historian.borrow();
+            let parts = historian.book.parts(reply.id).take(MAX_LISTED);
+            parts.map(|id| format!("{TRACES}{id}")).collect()
+        };
+        let read = move |all: &mut Opened| {
+            let each = parts.iter().filter_map(|key| {
+                let TraceOf(number, target) = all.value(key)?;
+                let mut trace: reply::OutageTrace = all.value(&format!("{TRACED}{number}"))?;
+                if trace.target != target && trace.during.is_some() {
+                    trace.words = format!("{}; traced to {}", trace.words, trace.target);
+                }
+                trace.target = target;
+                Some(trace)
+            });
+            Ok(each.collect::<Vec<reply::OutageTrace>>())
+        };
+        let traces = self.read(read).await.unwrap_or_default();
+        reply.traces = (!traces.is_empty()).then_some(traces);
         if let Some(pin) = pin {
             // Not on the thread of the state: the evidence may be on its way to the disk.
             let record = self.record();
@@ -783,6 +808,37 @@ impl History {
             span: point(&whole, length_ns),
         };
         replies.last(&reply).await
+    }
+
+    /// Finds the path to an address as it was known at a time.
+    fn path(&self, call: &reply::PathCall) -> Result<reply::PathReply, Failure> {
+        let no_such_path = |reason: String| {
+            error(
+                "NoSuchPath",
+                json!({ "target": call.target, "reason": reason }),
+            )
+        };
+        let historian = self.historian.borrow();
+        let paths = &historian.tracing.paths;
+        let time_ns = call.time_ns.unwrap_or_else(wall_ns);
+        let key = historian.tracing.find(&call.target);
+        let key = key.ok_or_else(|| {
+            let reason = match historian.tracing.status() {
+                Some(_) => "no monitor has a target of its network, or its path is not known yet",
+                None => "no monitor had a target of its network, and history.paths is off",
+            };
+            no_such_path(reason.into())
+        })?;
+        let found = paths.at(&key, time_ns);
+        let (path, later) = found.ok_or_else(|| {
+            let first = paths.first_ns(&key).map_or(String::new(), time);
+            no_such_path(format!("the first path that is known is of {first}"))
+        })?;
+        Ok(reply::PathReply {
+            path: path.traced(),
+            later: later.iter().map(|path| path.traced()).collect(),
+            network: key,
+        })
     }
 
     async fn at(&self, call: reply::AtCall, replies: &mut Replies<'_>) -> Result<(), Failure> {
@@ -1059,6 +1115,7 @@ impl History {
             budget: *self.budget.borrow(),
             written_bytes: written_bytes(),
             lasts_ns: figures.kept_ns,
+            paths: historian.tracing.status(),
             parts,
             limits: [
                 limit(
@@ -1111,6 +1168,12 @@ impl History {
                 ),
             ]
             .into_iter()
+            .chain(
+                historian
+                    .tracing
+                    .limits()
+                    .map(|(name, most, reached, words)| limit(name, most, reached, words)),
+            )
             .chain(historian.record.limits())
             .collect(),
             problems,

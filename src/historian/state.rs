@@ -30,6 +30,7 @@ use tokio::sync::{broadcast, mpsc};
 use super::around::Around;
 use super::cause;
 use super::disk::{Keeper, Line};
+use super::paths::{TRACES, Tracing};
 use super::record::{Record, Way};
 use super::run::{self, Report, Run};
 use super::second::{Looked, Second};
@@ -317,13 +318,15 @@ pub struct Historian {
     loads: Loads,
     /// This host, second by second.
     around: Around,
+    /// Paths through the network.
+    pub tracing: Tracing,
     /// To the thread that asks for the ways to targets, and what it had no time for yet.
     wanted: SyncSender<Vec<Looked>>,
     unsent: Option<Vec<Looked>>,
     /// Time in nanoseconds since 1970 at which growing outages were written.
     grown_ns: u64,
     next_run: u64,
-    reports: mpsc::Sender<Report>,
+    pub(super) reports: mpsc::Sender<Report>,
     /// Why netsonded does not answer, in words; `None` while all runs have begun.
     pub away: Option<String>,
     /// What is wrong in monitors.toml.
@@ -364,6 +367,7 @@ impl Historian {
         table: &Table<Disk>,
         reports: mpsc::Sender<Report>,
         wanted: SyncSender<Vec<Looked>>,
+        tracing: Tracing,
     ) -> Historian {
         let outages = table.all::<Outage>("outage/").map(|(_, outage)| outage);
         let tracked = table.all::<Tracked>("target/");
@@ -387,6 +391,7 @@ impl Historian {
             words: Words::default(),
             loads: Loads::default(),
             around: Around::default(),
+            tracing,
             wanted,
             unsent: None,
             grown_ns: 0,
@@ -749,6 +754,7 @@ impl Historian {
                 self.start_run(kind, all);
             }
         }
+        self.group_paths();
     }
 
     fn start_run(&mut self, kind: Kind, all: BTreeMap<String, Vec<u32>>) {
@@ -830,6 +836,7 @@ impl Historian {
             Report::Load(interfaces) => self.loaded(interfaces),
             Report::Counted(second) => self.counted(second),
             Report::Paths(time_ns, paths) => self.looked(time_ns, paths),
+            Report::Path(done) => self.path_done(done),
         }
         self.store();
     }
@@ -1045,6 +1052,7 @@ impl Historian {
         self.release(now_ns);
         self.store();
         self.look(now_ns);
+        self.follow_paths(now_ns);
         let over = |held: &Held| held.until_ns.is_some_and(|until_ns| until_ns <= now_ns);
         let ended: Vec<String> = (self.monitors.iter())
             .filter(|(_, known)| known.held.as_ref().is_some_and(over))
@@ -1071,7 +1079,11 @@ impl Historian {
         let (outages, targets) = self.book.take_changes();
         for (id, outage) in outages {
             self.keeper.set(format!("outage/{id}"), outage.as_ref());
+            if outage.is_none() {
+                self.keeper.set(format!("{TRACES}{id}"), None::<&()>);
+            }
         }
+        self.write_paths();
         for (series, tracked) in targets {
             self.keeper
                 .set(format!("target/{series}"), tracked.as_ref());
@@ -1113,9 +1125,11 @@ impl Historian {
                 News::Began(id) => {
                     let _ = self.told.send(Told::Outage(id));
                     self.unlogged.insert(id);
+                    self.trace_outage(id);
                 }
                 News::Ended(id) => {
                     self.compare_load(id);
+                    self.untrace_outage(id);
                     let _ = self.told.send(Told::Outage(id));
                     self.log_begins();
                     self.log_outage(id, "outage_ended", "ended");
@@ -1165,7 +1179,14 @@ impl Historian {
     /// Takes the ways to some targets at a time in nanoseconds since 1970.
     fn looked(&mut self, time_ns: u64, paths: Vec<(u32, Path)>) {
         for (series, path) in paths {
+            let before = self.around.way(series, u64::MAX);
+            let is_other = before.is_some_and(|before| {
+                (before.gateway, before.interface) != (path.gateway.clone(), path.interface.clone())
+            });
             self.around.looked(series, time_ns, path);
+            if is_other {
+                self.look_soon(series);
+            }
         }
     }
 
@@ -1420,9 +1441,15 @@ impl Historian {
             interface: None,
             subject: subject.into(),
             text,
+            ..Event::default()
         };
+        self.log_event(wall_ns(), event);
+    }
+
+    /// Logs an event of a time in nanoseconds since 1970.
+    pub(super) fn log_event(&mut self, time_ns: u64, event: Event) {
         let _ = self.told.send(Told::Event(event.clone()));
-        self.keeper.log(wall_ns(), event);
+        self.keeper.log(time_ns, event);
     }
 
     /// Finds the targets that an address, a name or a monitor stands for.

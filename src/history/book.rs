@@ -312,6 +312,13 @@ impl Book {
         }
     }
 
+    /// Returns the number of an outage, and of those that turned out to be a part of it.
+    pub fn parts(&self, id: u64) -> impl Iterator<Item = u64> {
+        let is_part = move |outage: &&Outage| outage.id == id || outage.part_of == Some(id);
+        let all = self.outages.values().filter(is_part);
+        all.map(|outage| outage.id)
+    }
+
     /// Returns what has changed since the last call: outages, `None` for those that were dropped, and targets.
     #[expect(
         clippy::type_complexity,

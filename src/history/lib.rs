@@ -16,6 +16,7 @@
 //! | [`load`] | losses that come only while an interface carries much |
 //! | [`book`] | all targets and their outages, and what is told of them |
 //! | [`shared`] | outages with one cause as one outage |
+//! | [`paths`] | paths to the networks of targets: when to look at which, and when one has changed |
 //! | [`counters`] | counters of the host, minute by minute |
 //! | [`recurrence`] | outages that recur, and the chance that this is a coincidence |
 
@@ -35,6 +36,7 @@ pub mod load;
 #[cfg(test)]
 mod memory;
 pub mod packets;
+pub mod paths;
 pub mod record;
 pub mod recurrence;
 pub mod scale;

@@ -112,7 +112,7 @@ pub enum Error {
 }
 
 impl Server {
-    fn broken(self, error: impl Into<io::Error>) -> Error {
+    pub(super) fn broken(self, error: impl Into<io::Error>) -> Error {
         Error::Broken {
             server: self,
             error: error.into(),
@@ -127,7 +127,7 @@ impl Server {
         }
     }
 
-    fn unexpected(self, why: impl Into<String>) -> Error {
+    pub(super) fn unexpected(self, why: impl Into<String>) -> Error {
         Error::Unexpected {
             server: self,
             why: why.into(),
@@ -242,6 +242,11 @@ fn in_words(server: &str, name: &str, parameters: &Value) -> String {
                 field("target")
             ),
         },
+        "io.netsonde.History.NoSuchPath" => format!(
+            "no path to {} is remembered: {}",
+            field("target"),
+            field("reason")
+        ),
         "io.netsonde.History.NoSuchOutage" => {
             format!("no outage {}: `netsonde outages` lists them", field("id"))
         }

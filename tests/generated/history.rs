@@ -4,6 +4,8 @@ use clap::CommandFactory;
 use netsonde::historian::args::Args;
 use netsonde_core::monitor::{INTERVALS_NS, MAX_MONITORS, MAX_TARGETS, TIMEOUTS_NS};
 
+use netsonde_history::paths::{MAX_A_SECOND, MAX_CHANGES, MAX_PATHS, MAX_STEPS};
+
 use crate::roff::Page;
 
 pub fn netsonde_historian_8() -> String {
@@ -53,6 +55,26 @@ pub fn netsonde_historian_8() -> String {
          show them. With the first lost probe of an outage netsonded is asked for the way to the target, and for the \
          drop counters that moved since the second before; `netsonde outages' shows both.",
     );
+    page.head("PATHS");
+    page.text(&format!(
+        "The path to each network of targets (IPv4 /24, IPv6 /64) is traced by echo requests, and then looked at once in \
+         history.path_interval of netsonde.toml(5), by default a minute, with a probe to each hop that answers, at most \
+         {MAX_STEPS}; of a longer path another part each time. Targets of a network share the path, which is that of one of them; \
+         monitors with another source, interface or DSCP have their own. At most {MAX_A_SECOND} paths are looked at in a \
+         second, so that with more than {} networks each has its turn less often: `netsonde status' shows how often. Up to \
+         {MAX_PATHS} paths are remembered, each with its last eight former ones.\n\n\
+         An answer of another router is a doubt; the path is traced again, and if that confirms it, it is an event, \
+         path_changed (see netsonde-events(7)), with the time of the first such answer. Equal ways are told from a change by \
+         the number of answers that did not show them. A router that is silent or limits its answers is no change. Of a path \
+         that changes more than {MAX_CHANGES} times in an hour, further changes are counted. A path is also looked at when an \
+         outage ends, and when this host's route to a target changes.\n\n\
+         When an outage begins, the path to its first target is traced at once, if its probes leave this host: \
+         `netsonde outages ID' shows it beside the one before. Outages share a trace within 30 s if their targets are of one \
+         network, or their paths had the same hop, which does not answer now. At most 20 begin in a minute; what is \
+         not traced says so. `netsonde trace --compare TIME' compares a trace with the path of that time. history.paths turns \
+         all of this off.",
+        MAX_A_SECOND * 60,
+    ));
     page.head("NAMES");
     page.text(
         "The unit has no network, so names are resolved by what answers on a Unix socket: \
@@ -86,7 +108,7 @@ pub fn netsonde_historian_8() -> String {
     page.item("/run/netsonde/history.sock", "Socket.");
     page.item(
         "/var/lib/netsonde-historian",
-        "Probes, outages, events and counters. Mode 0700.",
+        "Probes, outages, events, counters and paths. Mode 0700.",
     );
     page.head("BUGS");
     page.text(

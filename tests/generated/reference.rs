@@ -354,6 +354,13 @@ pub fn netsonde_events_7() -> String {
         ),
         ("target_restored", "notice", "It answers as before."),
         (
+            "path_changed",
+            "notice",
+            "The path to the network of a target (IPv4 /24, IPv6 /64) leads over other routers: an answer of another \
+             one was seen at the time of the event, and a trace confirmed it. The Varlink method \
+             io.netsonde.History.Events has the path before and after.",
+        ),
+        (
             "target_address_changed",
             "notice",
             "The name of a target has another address.",

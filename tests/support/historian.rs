@@ -45,8 +45,14 @@ pub struct Historian {
 impl Historian {
     /// Starts it with these monitors.
     pub fn start(host: &Host, service: &Service, monitors: &str) -> Historian {
+        Historian::start_with(host, service, monitors, "")
+    }
+
+    /// Starts it with these monitors and this configuration.
+    pub fn start_with(host: &Host, service: &Service, monitors: &str, config: &str) -> Historian {
         let directory = service.directory.path().join("history");
         std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join("netsonde.toml"), config).unwrap();
         std::fs::write(directory.join("monitors.toml"), monitors).unwrap();
         let mut historian = Historian {
             socket: service.socket(),
@@ -75,6 +81,8 @@ impl Historian {
             .arg(path("state"))
             .arg("--monitors")
             .arg(path("monitors.toml"))
+            .arg("--config")
+            .arg(path("netsonde.toml"))
             .stdin(Stdio::null())
             .stderr(log);
         self.running = Some(host.spawn(&mut command).unwrap());

@@ -225,7 +225,13 @@ fn dispatch(cli: &Cli, service: &mut Service) -> Result<u8, Failure> {
             neighbors::run(global, service.if_running(), &args)
         }
         Command::Ping(args) => ping::ping(global, service.required()?, args),
-        Command::Trace(args) => trace::run(global, service.required()?, args),
+        Command::Trace(args) => {
+            let history = match args.compare {
+                Some(_) => Some(service.historian_required(false)?),
+                None => None,
+            };
+            trace::run(global, service.required()?, history.as_deref(), args)
+        }
         Command::Families(args) => families::run(global, args),
         Command::Sockets(args) => sockets::run(global, service.if_running(), args),
         Command::Doctor(args) => match &args.target {

@@ -118,7 +118,12 @@ pub fn run(
 }
 
 /// Kinds of events that only the historian logs.
-const HISTORIAN_KINDS: [&str; 3] = ["outage_began", "outage_ended", "target_address_changed"];
+const HISTORIAN_KINDS: [&str; 4] = [
+    "outage_began",
+    "outage_ended",
+    "path_changed",
+    "target_address_changed",
+];
 /// Category of all of them.
 const HISTORIAN_CATEGORY: &str = "monitor";
 

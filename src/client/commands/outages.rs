@@ -15,8 +15,8 @@ use crate::client::screen;
 use crate::linux::wall_ns;
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::history::{
-    Affected, Outage, OutageCall, OutageReply, OutagesCall, OutagesReply, PacketsCall, PathState,
-    Recurrence,
+    Affected, Outage, OutageCall, OutageReply, OutageTrace, OutagesCall, OutagesReply, PacketsCall,
+    PathState, Recurrence, TracedHop, TracedPath,
 };
 use netsonde_core::text::counted;
 
@@ -207,6 +207,7 @@ fn whole(outage: &Outage, style: Style, verbose: bool) -> String {
     fact("packets", packets(outage));
     for part in [
         affected_text(outage, style, verbose),
+        traces_text(outage, style),
         paths_text(outage, style),
         counters_text(outage, style, verbose),
         events_text(outage, style),
@@ -312,7 +313,68 @@ fn affected_text(outage: &Outage, style: Style, verbose: bool) -> String {
     text
 }
 
-/// The ways to targets about the begin: what they were before, then what changed.
+/// The paths through the network to targets, hop by hop: before, and during the outage.
+fn traces_text(outage: &Outage, style: Style) -> String {
+    let all = outage.traces.as_deref().unwrap_or_default();
+    let parts = all.iter().map(|one| {
+        let mut lines = vec![style.bold(&format!("PATH TO {}", one.target))];
+        lines.push(safe(&one.words));
+        for (name, path) in [("before", &one.before), ("during", &one.during)] {
+            let Some(path) = path else {
+                continue;
+            };
+            let (since, until) = (local_time(&path.since), local_time(&path.until));
+            let other = match path.target == one.target {
+                true => String::new(),
+                false => format!(", traced to {}", path.target),
+            };
+            lines.push(match name {
+                "before" => format!("before       known from {since} to {until}{other}"),
+                _ => format!("during       traced from {since} to {until}{other}"),
+            });
+        }
+        let rows = hop_rows(one);
+        if !rows.is_empty() {
+            let columns = [
+                Column::number("HOP"),
+                Column::text("BEFORE"),
+                Column::text("DURING"),
+            ];
+            lines.push(table(style, &columns, &rows));
+        }
+        lines.join("\n")
+    });
+    parts.collect::<Vec<String>>().join("\n\n")
+}
+
+fn hop_rows(trace: &OutageTrace) -> Vec<Vec<String>> {
+    let hops =
+        |path: &Option<TracedPath>| path.as_ref().map_or(Vec::new(), |path| path.hops.clone());
+    let (before, during) = (hops(&trace.before), hops(&trace.during));
+    let last = before.iter().chain(&during).map(|hop| hop.hop).max();
+    let cell = |hops: &[TracedHop], is_known: bool, hop: u64| {
+        let found = hops.iter().find(|one| one.hop == hop);
+        match found {
+            Some(one) => {
+                let error = one.error.as_ref();
+                let error = error.map_or(String::new(), |error| format!(" ({error})"));
+                format!("{}{error}", one.addresses.join(", "))
+            }
+            None if is_known => "*".into(),
+            None => "-".into(),
+        }
+    };
+    let rows = (1..=last.unwrap_or(0)).map(|hop| {
+        vec![
+            hop.to_string(),
+            cell(&before, trace.before.is_some(), hop),
+            cell(&during, trace.during.is_some(), hop),
+        ]
+    });
+    rows.collect()
+}
+
+/// The ways of this host to targets about the begin: what they were before, then what changed.
 fn paths_text(outage: &Outage, style: Style) -> String {
     let all = outage.paths.as_deref().unwrap_or_default();
     let mut lines = Vec::new();

@@ -85,6 +85,15 @@ fn historian_text(status: &StatusReply, style: Style, verbose: bool) -> String {
         bytes(status.bytes),
         bytes(status.budget)
     ));
+    if let Some(paths) = &status.paths {
+        lines.push(format!(
+            "paths to {} of {} known, each looked at every {}; {} found",
+            paths.known,
+            counted(paths.networks, "network"),
+            duration(paths.interval_ns),
+            counted(paths.changes, "change")
+        ));
+    }
     for problem in &status.problems {
         lines.push(style.warn(problem));
     }

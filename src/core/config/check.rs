@@ -138,6 +138,15 @@ impl Config {
                 return Err(invalid(key, size.0, why));
             }
         }
+        let interval = self.history.path_interval;
+        if !(5_000_000_000..=3_600_000_000_000).contains(&interval.0) {
+            let why = "must be from 5 s to 1 h";
+            return Err(invalid(
+                "history.path_interval",
+                interval.0 / 1_000_000_000,
+                why,
+            ));
+        }
         if !(1..=10_000).contains(&self.control.clients) {
             return Err(invalid(
                 "control.clients",

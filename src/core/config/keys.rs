@@ -193,6 +193,18 @@ pub const KEYS: &[Key] = &[
         "Most bytes of packets that somebody kept with `netsonde keep`. From 8 MiB to 1 TiB.",
     ),
     key(
+        "history",
+        "paths",
+        "true",
+        "Whether netsonde-historian traces the paths to the networks of its targets, and again when a target goes down. It sends echo requests with a small TTL to targets, and nothing else.",
+    ),
+    key(
+        "history",
+        "path_interval",
+        "\"1 min\"",
+        "Interval at which each path is looked at, with at most ten probes. From 5 s to an hour.",
+    ),
+    key(
         "permission",
         "status",
         "[\"*\"]",

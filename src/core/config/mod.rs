@@ -533,6 +533,10 @@ pub struct HistorySettings {
     pub evidence: Size,
     /// Most bytes of packets that somebody kept.
     pub kept: Size,
+    /// Whether paths to targets are traced.
+    pub paths: bool,
+    /// Interval at which each path is looked at, 5 s to an hour.
+    pub path_interval: Span,
 }
 
 impl Default for HistorySettings {
@@ -543,6 +547,8 @@ impl Default for HistorySettings {
             bulk: false,
             evidence: Size(256 << 20),
             kept: Size(256 << 20),
+            paths: true,
+            path_interval: Span(60 * SECOND),
         }
     }
 }

@@ -225,6 +225,9 @@ pub struct Outage {
     /// The ways to some of its targets about the begin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paths: Option<Vec<PathChange>>,
+    /// The paths through the network to some of its targets, before and during it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traces: Option<Vec<OutageTrace>>,
     /// Drop counters of this host that moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub counters: Option<Vec<Counter>>,
@@ -341,6 +344,94 @@ pub struct PathChange {
     pub link_after: Option<String>,
 }
 
+/// A hop of a path that was traced.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TracedHop {
+    /// TTL.
+    pub hop: u64,
+    /// Addresses that answered.
+    pub addresses: Vec<String>,
+    /// Number of answers.
+    pub answers: u64,
+    /// Error with which it refused the probes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A path to a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TracedPath {
+    /// Address of the target.
+    pub target: String,
+    /// Since when it is known as it is.
+    pub since: String,
+    /// Until when.
+    pub until: String,
+    /// Whether the target answered.
+    pub reached: bool,
+    /// Hops that answered.
+    pub hops: Vec<TracedHop>,
+}
+
+/// The path to a target of an outage.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutageTrace {
+    /// Address of the target.
+    pub target: String,
+    /// The path as it was known before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<TracedPath>,
+    /// The path during the outage.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub during: Option<TracedPath>,
+    /// What was seen, in words.
+    pub words: String,
+}
+
+/// Parameters of `Path`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PathCall {
+    /// An address.
+    pub target: String,
+    /// As it was known at this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_ns: Option<u64>,
+}
+
+/// Reply of `Path`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PathReply {
+    /// The path.
+    pub path: TracedPath,
+    /// Addresses whose path it stands for.
+    pub network: String,
+    /// Paths that were known later, oldest first.
+    pub later: Vec<TracedPath>,
+}
+
+/// What is remembered of paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PathStatus {
+    /// Networks with targets.
+    pub networks: u64,
+    /// Networks whose path is known.
+    pub known: u64,
+    /// Networks that are not traced.
+    pub left_out: u64,
+    /// Interval at which each path is looked at.
+    pub interval_ns: u64,
+    /// Probes that were sent.
+    pub probes: u64,
+    /// Changes that were found.
+    pub changes: u64,
+}
+
 /// What the counters of this host counted in a step.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -409,6 +500,12 @@ pub struct Event {
     pub subject: String,
     /// One sentence.
     pub text: String,
+    /// The path before it changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Box<TracedPath>>,
+    /// The path now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Box<TracedPath>>,
 }
 
 /// Distribution of durations in nanoseconds: on the wire to 3 %, in total to 30 % where it is much longer.
@@ -912,6 +1009,9 @@ pub struct StatusReply {
     /// How long every probe is kept at the present rate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lasts_ns: Option<u64>,
+    /// What is remembered of paths; `None` if they are not traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paths: Option<PathStatus>,
     /// Parts of the store.
     pub parts: Vec<Part>,
     /// Limits.

@@ -14,7 +14,9 @@
 //! | `plan` | which probes to send next |
 //! | `report` | hops, links between them, verdicts |
 //! | `remarks` | what was noticed on the way |
+//! | [`path`] | a path that is remembered, and what differs between two |
 
+pub mod path;
 mod plan;
 mod remarks;
 mod report;

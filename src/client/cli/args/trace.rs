@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::time::parse_time;
 use super::values::{HOUR_NS, number, parse_not_empty, parse_tos, time_in};
 
 /// Options of `netsonde trace`.
@@ -54,4 +55,9 @@ pub struct Trace {
     /// seconds and tells a limit of answers from loss.
     #[arg(long)]
     pub fast: bool,
+    /// Compare the path with the one that netsonde-historian knew at TIME. Sends echo requests, as it does. The target, or
+    /// another host of its network, must be one of a monitor.
+    #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true,
+        conflicts_with_all = ["udp", "tcp"])]
+    pub compare: Option<u64>,
 }

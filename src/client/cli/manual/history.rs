@@ -302,7 +302,8 @@ pub(super) const PAGES: &[Page] = &[
                       seen, such as a gateway that does not answer ARP, have one outage. What was not measured is no \
                       outage.\n\n\
                       With the number of an outage it shows all of that one: begin and end, fates of the probes, what \
-                      was seen of the first lost probe of each target, the way to the target, drop counters of this host \
+                      was seen of the first lost probe of each target, the path to one of them before and during the \
+                      outage, this host's way to the target, drop counters of this host \
                       that increased, events, recurrence and load if there is something to say, and where the packets \
                       are. -w writes these; without the tier payload only with --headers.",
         sections: &[TIMES],
@@ -311,6 +312,9 @@ pub(super) const PAGES: &[Page] = &[
                  ip-neighbour(8), and state of the link. It is shown as it was when last looked at before the first lost \
                  probe (each target is looked at once a minute, with more than 240 targets less often), when that probe was known to be lost, and 31 s after it was \
                  sent. Targets that are lost within 15 s of each other share this evidence, of up to eight ways.\n\n\
+                 The path to a target is the routers on it: as netsonde-historian(8) knew it when the outage began, and as it \
+                 was traced by echo requests within seconds after that. A hop with * does not answer. The first line says \
+                 where the answers end and what answered behind that before, or why nothing was traced.\n\n\
                  The counters are those of netsonde-drops(1) that moved from the last second before the first lost probe \
                  to 31 s after it. They are of the whole host, and need not be about this target.",
         columns: &[

@@ -245,7 +245,7 @@ pub(super) const PAGES: &[Page] = &[
                       netsonde reconnects for up to ten seconds and continues after the last event shown.\n\n\
                       With --since, --until or --last, events that netsonded has no more come from the log of \
                       netsonde-historian(8), which keeps them for a year; an event that both have is shown once. Only \
-                      the historian logs the kinds of the category monitor: outage_began, outage_ended and \
+                      the historian logs the kinds of the category monitor: outage_began, outage_ended, path_changed and \
                       target_address_changed. If \
                       the historian does not answer, and the time begins before the log of netsonded, a line on \
                       standard error says so. --follow asks netsonded alone.",

@@ -27,11 +27,24 @@ const HISTORIAN_KEYS: &[Keys] = &[
             "budget",
             "written_bytes",
             "lasts_ns?",
+            "paths?",
             "parts",
             "limits",
             "problems",
         ],
         text: "Reply of io.netsonde.History.Status, if netsonde-historian(8) answers: see netsonde-protocol(7).",
+    },
+    Keys {
+        at: "historian.paths",
+        keys: &[
+            "networks",
+            "known",
+            "left_out",
+            "interval_ns",
+            "probes",
+            "changes",
+        ],
+        text: "Paths to the networks of its targets, if they are traced.",
     },
     Keys {
         at: "historian.parts[]",
@@ -66,7 +79,7 @@ pub(super) const PAGES: &[Page] = &[
                  LIMITS REACHED lists every limit of the service that was reached, its value, and how \
                  often.\n\n\
                  The last lines are about netsonde-historian(8): monitors, targets and outages, disk space and budget, \
-                 for how long every probe is kept, and what is wrong; with -v each part of its store. If it does not \
+                 for how long every probe is kept, how many paths are known and how often each is looked at, and what is wrong; with -v each part of its store. If it does not \
                  answer, one line says so.",
         columns: &[
             ("STORE", "Store of the recorder."),

@@ -19,7 +19,12 @@ pub(super) const PAGES: &[Page] = &[Page {
                   A router that does not answer every probe is no router that loses packets. Loss is told where a hop and \
                   all hops behind it miss answers. A hop that misses answers is probed with twenty probes at once and \
                   with three at one a second, as are the hops behind it: a limit of answers passes a number a second, \
-                  loss takes a share at any rate. --fast leaves this out.",
+                  loss takes a share at any rate. --fast leaves this out.\n\n\
+                  --compare shows beside it what has changed since a time: netsonde-historian(8) remembers the paths to \
+                  the networks of its targets (IPv4 /24, IPv6 /64), for any host of which it can be asked. It compares with \
+                  the last path before that time in which the target answered. Other addresses at a hop are a change if \
+                  they cannot be equal ways that were not seen: the number of answers decides. The time is when the \
+                  historian first saw the present ones.",
     sections: &[Section {
         title: "REMARKS",
         text: "What was noticed on the way; `remarks' in JSON.",
@@ -85,7 +90,8 @@ pub(super) const PAGES: &[Page] = &[Page {
         ],
         after: "",
     }],
-    output: "One row for each address, then the remarks, and a summary.",
+    output: "One row for each address, then the remarks, and a summary. With --compare a second table has the hops that \
+             differ: addresses before and now (* if none answers), what that means, and since when it is known.",
     columns: &[
         ("HOP", "TTL of the probes."),
         ("ADDRESS", "Who answered; * if nobody did."),
@@ -120,6 +126,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "hops",
                 "links",
                 "remarks",
+                "compared?",
             ],
             text: "The trace: the target as it was given and its address, the protocol of the probes (`echo', `udp' or `tcp') and their destination port if all have the same, whether a \
                    signal ended it, whether the target answered, number of probes, time until the last answer, \
@@ -205,6 +212,18 @@ pub(super) const PAGES: &[Page] = &[Page {
             text: "Two addresses that the same flow passed, of the hop and the next one, where one of them has several.",
         },
         Keys {
+            at: "compared",
+            keys: &["target", "network", "since", "until", "reached", "hops"],
+            text: "With --compare: the path that is remembered, with the target that was traced, the network for which it \
+                   stands, and whether the target answered. It was seen as it is from `since' until `until'.",
+        },
+        Keys {
+            at: "compared.hops[]",
+            keys: &["hop", "relation", "before", "now", "since?"],
+            text: "A hop of either path. `relation' is `same', `changed', `uncertain' (they may be equal ways), `silent_now' or \
+                   `silent_before'; `since' is when the historian first saw the present addresses.",
+        },
+        Keys {
             at: "remarks[]",
             keys: &["id", "hop?", "text"],
             text: "A remark; hop 0 is this host.",
@@ -233,7 +252,11 @@ pub(super) const PAGES: &[Page] = &[Page {
             "See where expedited forwarding is taken away.",
             "netsonde trace -n -Q 0xb8 192.0.2.7",
         ),
+        example(
+            "See what is different from last night.",
+            "netsonde trace --compare 'yesterday 23:00' 192.0.2.7",
+        ),
         example("For a script.", "netsonde --json trace -n --fast 192.0.2.7"),
     ],
-    see_also: "netsonde-ping(1), netsonde-doctor(1), netsonde.toml(5), traceroute(8), mtr(8)",
+    see_also: "netsonde-ping(1), netsonde-doctor(1), netsonde-outages(1), netsonde.toml(5), netsonde-historian(8), traceroute(8), mtr(8)",
 }];

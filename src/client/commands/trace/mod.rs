@@ -3,10 +3,10 @@
 //! | file | contents |
 //! |---|---|
 //! | `mod` | options, names, output |
-//! | `session` | the run that the trace controls |
 //! | `text` | the table |
+//! | `compare` | the path that the historian remembers |
 
-mod session;
+mod compare;
 mod text;
 
 use std::collections::{HashMap, HashSet};
@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use compare::Comparison;
+
 use crate::client::cli::args::{Global, Ping, Trace as Args};
 use crate::client::commands::ping::read_target;
 use crate::client::failure::Failure;
@@ -26,6 +28,7 @@ use crate::client::output::{json, progress};
 use crate::client::screen;
 use crate::linux::monotonic_ns;
 use crate::linux::names::name_of;
+use crate::varlink::trace::follow;
 use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
@@ -55,10 +58,19 @@ struct Document<'a> {
     is_interrupted: bool,
     #[serde(flatten)]
     report: &'a Report,
+    /// What differs from the path that is remembered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compared: Option<&'a Comparison>,
 }
 
 /// Runs `netsonde trace`. Returns 0 if the target answered, 1 if not, and 2 if no probe left this host.
-pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
+/// `history` is the socket of the historian, if the trace is to be compared.
+pub fn run(
+    global: &Global,
+    socket: &Path,
+    history: Option<&Path>,
+    args: &Args,
+) -> Result<u8, Failure> {
     if args.first > args.max {
         let (first, max) = (args.first, args.max);
         return Err(Failure::Other(format!("-f {first} is more than -m {max}")));
@@ -78,17 +90,21 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let address: IpAddr = address
         .parse()
         .map_err(|_| Failure::Other(format!("{} is no address", wanted.target)))?;
+    let known = match (history, args.compare) {
+        (Some(history), Some(time_ns)) => Some(compare::ask(history, &wanted.target, time_ns)?),
+        _ => None,
+    };
     let interrupt = Interrupt::catch()?;
     progress(global, &format!("tracing the path to {}", wanted.target));
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
     let mut names = Names::new(!args.numeric);
     let options = options(args);
-    let is_whole = session::follow(
+    let is_whole = follow(
         socket,
         &wanted.target,
         &options,
         &mut trace,
-        &interrupt,
+        interrupt.descriptor(),
         |answer| {
             let from = answer.from.as_deref().and_then(|from| from.parse().ok());
             if let Some(from) = from {
@@ -96,11 +112,15 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             }
         },
     )?;
+    if !is_whole {
+        interrupt.take();
+    }
     let mut report = trace.report();
     names.wait();
     for node in report.hops.iter_mut().flat_map(|hop| &mut hop.nodes) {
         node.name = names.known.get(&node.address).cloned();
     }
+    let compared = known.map(|known| Comparison::new(&known, address, &report));
     let mut out = screen::stdout();
     if global.json {
         let document = Document {
@@ -110,12 +130,16 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             port: transport(args).port().filter(|port| *port != 0),
             is_interrupted: !is_whole,
             report: &report,
+            compared: compared.as_ref(),
         };
         json(&mut out, &document)?;
     } else {
         let over = (&wanted.target[..], transport(args));
         let text = text::render(over, &report, !args.numeric, global.style());
         write!(out, "{text}")?;
+        if let Some(compared) = &compared {
+            write!(out, "\n{}", compared.text(global.style()))?;
+        }
     }
     let has_left = report.hops.iter().any(|hop| hop.counted.sent > 0);
     Ok(match (report.is_reached, has_left) {
@@ -127,7 +151,8 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
 
 /// Protocol of the probes; port 0 of UDP stands for a port for each flow.
 fn transport(args: &Args) -> Transport {
-    match (args.icmp, args.tcp, args.udp) {
+    // The paths that are remembered are those of echo requests.
+    match (args.icmp || args.compare.is_some(), args.tcp, args.udp) {
         (true, ..) => Transport::Echo,
         (_, Some(port), _) => Transport::Tcp { port },
         (.., port) => Transport::Udp {

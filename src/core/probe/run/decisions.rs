@@ -321,7 +321,9 @@ impl Run {
         if event.fate != Fate::Replied || is_elsewhere && !target.is_group {
             self.note(event.target, event.sequence);
         }
-        if let Some(loss) = loss.filter(|_| self.losses.len() < MAX_LOSSES) {
+        // Probes of a trace end on the way, and are no losses of the target.
+        let is_trace = self.settings.listed.is_some();
+        if let Some(loss) = loss.filter(|_| !is_trace && self.losses.len() < MAX_LOSSES) {
             self.losses.push(loss);
         }
         let stats = &mut self.stats[event.target as usize];
