@@ -33,7 +33,8 @@ impl Packet {
         let packet = Packet {
             bytes: bytes.get(..length)?.to_vec(),
         };
-        (length > packet.header()).then_some(packet)
+        let header = packet.header();
+        (header >= 20 && length > header).then_some(packet)
     }
 
     /// Takes bytes that begin with an IP header, of whatever length they are.
@@ -41,8 +42,8 @@ impl Packet {
         let packet = Packet {
             bytes: bytes.to_vec(),
         };
-        let least = if packet.is_ipv4() { 20 } else { V6_HEADER };
-        (bytes.len() >= least && bytes.len() >= packet.header()).then_some(packet)
+        let header = packet.header();
+        (header >= 20 && bytes.len() >= header).then_some(packet)
     }
 
     /// Makes a packet of an upper-layer message, whose ICMPv6 checksum is filled in.
