@@ -8,6 +8,8 @@
 //! NETSONDE_TRACE_RUNS sets the number of runs of those tests that repeat a trace.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "trace_faults/peers.rs"]
+mod peers;
 mod support;
 
 use std::process::{Command, ExitCode};
@@ -15,7 +17,7 @@ use std::process::{Command, ExitCode};
 use netsonde::lab::Host;
 use netsonde::lab::router::errors::Interface;
 use netsonde::lab::router::hop::{
-    Filter, Limit, Next, Quotes, Router, Spread, Translation, Ttl, Way,
+    Filter, Limit, Mtu, Next, Quotes, Router, Spread, Translation, Ttl, Way,
 };
 use netsonde::lab::router::{self, Network, TARGET};
 use serde_json::Value;
@@ -39,7 +41,10 @@ fn main() -> ExitCode {
             ("answers_from_other_addresses", answers_from_other_addresses),
             ("silent_hops", silent_hops),
             ("refused_ports", refused_ports),
+            ("path_mtu", path_mtu),
             ("equal_ways_by_each_hash", equal_ways_by_each_hash),
+            ("side_by_side", peers::side_by_side),
+            ("table_is_up_to_date", peers::table_is_up_to_date),
         ],
         3,
     )
@@ -131,21 +136,25 @@ const OVERS: [&[&str]; 3] = [&["--udp"], &["--icmp"], &["--tcp=80"]];
 
 fn healthy_paths_have_no_remark() -> Outcome {
     let net = net(router::chain(5));
-    for target in TARGET {
-        for over in OVERS {
-            let mut arguments = over.to_vec();
-            arguments.push(target);
-            let report = net.trace(&arguments);
-            assert_eq!(report.status, Some(0), "{:#}", report.value);
-            assert_eq!(report.hops().len(), 6, "{:#}", report.value);
-            assert_eq!(
-                report.remarks(),
-                [],
-                "{target} {over:?}: {:#}",
-                report.value
-            );
+    let healthy = |targets: &[&str]| {
+        for target in targets {
+            for over in OVERS {
+                let report = net.trace(&[over, &[*target]].concat());
+                assert_eq!(report.status, Some(0), "{:#}", report.value);
+                assert_eq!(report.hops().len(), 6, "{:#}", report.value);
+                only(&report, &[]);
+            }
         }
+    };
+    healthy(&TARGET);
+    // Quotes of eight bytes, as RFC 792 has them; errors that start with another TTL.
+    for at in 0..5 {
+        net.routers.change(at, |router| {
+            router.extras.quoted_bytes = Some(8);
+            router.first_ttl = 255;
+        });
     }
+    healthy(&TARGET[..1]);
     Ok(())
 }
 
@@ -186,6 +195,16 @@ fn limited_errors_are_no_loss() -> Outcome {
             for report in all {
                 assert_eq!(report.status, Some(0));
                 assert_eq!(report.verdict(2), "limits_answers");
+                let pinged = &report.hops()[1]["nodes"][0]["pinged"];
+                assert_eq!(
+                    (&pinged["sent"], &pinged["answered"]),
+                    (&10.into(), &10.into())
+                );
+                let text = report.text("limits-answers");
+                assert!(
+                    text.contains("itself answers 10 of 10 echo requests"),
+                    "{text}"
+                );
             }
         }
     }
@@ -193,7 +212,7 @@ fn limited_errors_are_no_loss() -> Outcome {
 }
 
 fn lossy_links_are_found() -> Outcome {
-    for share in [0.2, 0.5] {
+    for share in [0.3, 0.5] {
         let mut all = router::chain(5);
         all[2].loss[Way::There as usize] = share;
         let net = net(all);
@@ -313,11 +332,15 @@ fn rewritten_ttl() -> Outcome {
     Ok(())
 }
 
-fn loops() -> Outcome {
+/// The fourth router takes the second for the way to the target.
+fn circle() -> Vec<Router> {
     let mut all = router::chain(5);
-    // The fourth takes the second for the way to the target.
     all[3].next[Way::There as usize] = vec![Next::Router(1)];
-    let net = net(all);
+    all
+}
+
+fn loops() -> Outcome {
+    let net = net(circle());
     for report in each(&net, &[&["--fast"], &["--fast", "--icmp"]], &[("loop", 2)]) {
         assert_eq!(report.status, Some(1));
         let text = report.text("loop");
@@ -329,9 +352,9 @@ fn loops() -> Outcome {
     Ok(())
 }
 
-fn other_ways_back() -> Outcome {
+/// From the fourth router on, answers go by four routers more.
+fn detour() -> Vec<Router> {
     let mut all = router::chain(5);
-    // From the fourth on, answers go by four routers more.
     for way in 1..=4 {
         let at = all.len();
         let mut router = Router::new(router::addresses(9, way));
@@ -342,7 +365,11 @@ fn other_ways_back() -> Outcome {
         all.push(router);
     }
     all[3].next[Way::Back as usize] = vec![Next::Router(5)];
-    let net = net(all);
+    all
+}
+
+fn other_ways_back() -> Outcome {
+    let net = net(detour());
     for report in each(&net, &OVERS, &[("asymmetric", 4)]) {
         let back: Vec<&Value> = (report.hops().iter())
             .map(|hop| &hop["nodes"][0]["return_hops"])
@@ -403,6 +430,65 @@ fn refused_ports() -> Outcome {
         &[("path-ends", 3)],
     ) {
         assert_eq!(report.status, Some(1));
+    }
+    Ok(())
+}
+
+/// A link that carries shorter packets, with each answer that the router before it may give, or none.
+fn path_mtu() -> Outcome {
+    let net = net(router::chain(4));
+    let overs: [&[&str]; 1] = [&["--mtu"]];
+    for report in each(&net, &overs, &[]) {
+        let found = &report.value["path_mtu"];
+        assert_eq!(
+            (&found["mtu"], &found["first"]),
+            (&1500.into(), &1500.into())
+        );
+        assert_eq!(found["hops"].as_array().unwrap().len(), 5);
+    }
+    for (bytes, reported, id) in [
+        (1400, Some(1400), "mtu-reported"),
+        (1280, Some(1280), "mtu-reported"),
+        (1400, None, "mtu-black-hole"),
+        (1499, None, "mtu-black-hole"),
+        (1400, Some(0), "mtu-misreported"),
+        (1400, Some(1500), "mtu-misreported"),
+        (1400, Some(1300), "mtu-misreported"),
+    ] {
+        net.routers
+            .change(1, |router| router.mtu = Some(Mtu { bytes, reported }));
+        for report in each(&net, &overs, &[(id, 2)]) {
+            let found = &report.value["path_mtu"];
+            assert_eq!(found["mtu"], bytes, "{found:#}");
+            let hops = found["hops"].as_array().unwrap();
+            let hops: Vec<u64> = hops
+                .iter()
+                .map(|hop| hop["mtu"].as_u64().unwrap())
+                .collect();
+            let after = bytes as u64;
+            assert_eq!(hops, [1500, 1500, after, after, after]);
+            assert_eq!(
+                found["narrow"][0]["reported"].as_u64(),
+                reported.map(u64::from)
+            );
+        }
+    }
+    // Two in a row, of which one is silent.
+    net.routers.change(1, |router| {
+        router.mtu = Some(Mtu {
+            bytes: 1480,
+            reported: Some(1480),
+        });
+    });
+    net.routers.change(3, |router| {
+        router.mtu = Some(Mtu {
+            bytes: 1300,
+            reported: None,
+        });
+    });
+    let both = [("mtu-reported", 2), ("mtu-black-hole", 4)];
+    for report in each(&net, &overs, &both) {
+        assert_eq!(report.value["path_mtu"]["mtu"], 1300);
     }
     Ok(())
 }

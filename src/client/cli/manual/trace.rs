@@ -19,7 +19,10 @@ pub(super) const PAGES: &[Page] = &[Page {
                   A router that does not answer every probe is no router that loses packets. Loss is told where a hop and \
                   all hops behind it miss answers. A hop that misses answers is probed with twenty probes at once and \
                   with three at one a second, as are the hops behind it: a limit of answers passes a number a second, \
-                  loss takes a share at any rate. --fast leaves this out.",
+                  loss takes a share at any rate. The router itself is pinged, too. --fast leaves this out.\n\n\
+                  --mtu sends echo requests of several lengths, unfragmented, to each hop that answers. A router that reports \
+                  the MTU of its next link is checked with packets of that length and one byte longer. Where longer \
+                  packets vanish without an error, the longest that pass are searched, to the byte.",
     sections: &[Section {
         title: "REMARKS",
         text: "What was noticed on the way; `remarks' in JSON.",
@@ -35,15 +38,16 @@ pub(super) const PAGES: &[Page] = &[Page {
             ),
             (
                 "loop",
-                "The same router answers at TTLs that are not consecutive.",
+                "The same router answers at TTLs that are not consecutive. Nothing is said of hops from there on.",
             ),
             (
                 "ttl-not-decremented",
-                "The same router answers at consecutive TTLs.",
+                "The same router answers at two consecutive TTLs.",
             ),
             (
                 "limits-answers",
-                "A hop answers a number of probes a second: proved by the two rates.",
+                "A hop answers a number of probes a second: proved by the two rates. Echo requests to the router itself \
+                 are answered or not.",
             ),
             (
                 "misses-answers",
@@ -71,8 +75,20 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "A router quotes an address that was not sent.",
             ),
             (
+                "checksum-changed",
+                "A router quotes the addresses that were sent and another checksum: a translation changed both, and \
+                 put the addresses back only.",
+            ),
+            (
                 "ttl-changed",
-                "A router quotes a TTL of more than 1, although the TTL ended there.",
+                "A router on the way sets the TTL: one that the TTL ended at quotes more than 1; the target got more \
+                 than was sent, or the same for different TTLs; or one router answers for three TTLs or more. Nothing is \
+                 said of ways back from there on.",
+            ),
+            (
+                "per-packet",
+                "Packets of one flow are answered by several addresses of a hop. Nothing is said of which of them and of \
+                 the next ones belong together.",
             ),
             (
                 "asymmetric",
@@ -80,7 +96,21 @@ pub(super) const PAGES: &[Page] = &[Page {
             ),
             (
                 "different-address",
-                "The target answered from another address.",
+                "The target, or a router that was pinged, answered from another address; or a router answered that the \
+                 TTL ended with the address of the target.",
+            ),
+            (
+                "mtu-reported",
+                "With --mtu: a router reports the MTU of its next link, and this is right.",
+            ),
+            (
+                "mtu-misreported",
+                "With --mtu: a router reports an MTU, but shorter packets vanish, or longer ones pass; or its error has \
+                 none.",
+            ),
+            (
+                "mtu-black-hole",
+                "With --mtu: longer packets vanish behind a hop, shorter ones pass, and no router reports an MTU.",
             ),
         ],
         after: "",
@@ -103,6 +133,10 @@ pub(super) const PAGES: &[Page] = &[Page {
             "STATE",
             "What missing answers mean, or the error that refused the probes.",
         ),
+        (
+            "MTU",
+            "With --mtu, in a table of its own: longest packet that reaches the hop, in bytes.",
+        ),
     ],
     json: Json::Own(&[
         Keys {
@@ -120,6 +154,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "hops",
                 "links",
                 "remarks",
+                "path_mtu?",
             ],
             text: "The trace: the target as it was given and its address, the protocol of the probes (`echo', `udp' or `tcp') and their destination port if all have the same, whether a \
                    signal ended it, whether the target answered, number of probes, time until the last answer, \
@@ -162,6 +197,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "labels?",
                 "interfaces?",
                 "quote?",
+                "pinged?",
             ],
             text: "An address. `return_hops' is how many hops the answer took, if it was sent with a TTL of 64, 128 or 255. \
                    `labels', `interfaces' and `quote' are those of Label, Interface and Quote in io.netsonde.Trace.",
@@ -190,6 +226,11 @@ pub(super) const PAGES: &[Page] = &[Page {
             text: "What the address quoted of the last probe.",
         },
         Keys {
+            at: "hops[].nodes[].pinged",
+            keys: &["sent", "answered", "from?"],
+            text: "Echo requests to the address itself, their replies, and the address of these if it is another one.",
+        },
+        Keys {
             at: "hops[].nodes[].labels[]",
             keys: &["label", "class", "bottom", "ttl"],
             text: "An MPLS label.",
@@ -208,6 +249,32 @@ pub(super) const PAGES: &[Page] = &[Page {
             at: "remarks[]",
             keys: &["id", "hop?", "text"],
             text: "A remark; hop 0 is this host.",
+        },
+        Keys {
+            at: "path_mtu",
+            keys: &["mtu?", "first", "probes", "hops", "narrow"],
+            text: "With --mtu: longest packet that reaches the target, if it answers; MTU of the interface of this host; \
+                   and number of probes.",
+        },
+        Keys {
+            at: "path_mtu.hops[]",
+            keys: &["hop", "address?", "mtu"],
+            text: "A hop that answers all probes, and the longest packet that reaches it. Without an address it has several.",
+        },
+        Keys {
+            at: "path_mtu.narrow[]",
+            keys: &[
+                "after",
+                "before",
+                "mtu",
+                "tried",
+                "how",
+                "router?",
+                "reported?",
+            ],
+            text: "A link between two hops that carries shorter packets: the longest that pass, and the length that did \
+                   not. `how' is `reported' (by the router, with this MTU), `misreported' (with another one; 0 if its error \
+                   has none) or `silent'.",
         },
     ]),
     exit: &[
@@ -232,6 +299,10 @@ pub(super) const PAGES: &[Page] = &[Page {
         example(
             "See where expedited forwarding is taken away.",
             "netsonde trace -n -Q 0xb8 192.0.2.7",
+        ),
+        example(
+            "Find the link that carries shorter packets, whether a router reports it or not.",
+            "netsonde trace -n --mtu 192.0.2.7",
         ),
         example("For a script.", "netsonde --json trace -n --fast 192.0.2.7"),
     ],

@@ -5,7 +5,11 @@
 //! | `mod` | options, names, output |
 //! | `session` | the run that the trace controls |
 //! | `text` | the table |
+//! | `pinged` | echo requests to routers that miss answers |
+//! | `mtu` | `--mtu`: the path MTU |
 
+mod mtu;
+mod pinged;
 mod session;
 mod text;
 
@@ -29,6 +33,7 @@ use crate::linux::names::name_of;
 use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
+use netsonde_core::trace::mtu::PathMtu;
 use netsonde_core::trace::{Report, Settings, Trace};
 
 /// Time for which names are waited for when the path is known.
@@ -55,6 +60,9 @@ struct Document<'a> {
     is_interrupted: bool,
     #[serde(flatten)]
     report: &'a Report,
+    /// The path MTU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_mtu: Option<&'a PathMtu>,
 }
 
 /// Runs `netsonde trace`. Returns 0 if the target answered, 1 if not, and 2 if no probe left this host.
@@ -83,7 +91,7 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
     let mut names = Names::new(!args.numeric);
     let options = options(args);
-    let is_whole = session::follow(
+    let mut is_whole = session::follow(
         socket,
         &wanted.target,
         &options,
@@ -96,7 +104,20 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             }
         },
     )?;
+    if is_whole {
+        pinged::ping(socket, &mut trace, &options)?;
+    }
     let mut report = trace.report();
+    let mut path_mtu = None;
+    if args.mtu && is_whole {
+        progress(global, "searching the path MTU");
+        let to = (&wanted.target[..], address);
+        path_mtu = mtu::find(socket, to, &report, &options, &interrupt)?;
+        is_whole = path_mtu.is_some();
+        report
+            .remarks
+            .extend(path_mtu.iter().flat_map(PathMtu::remarks));
+    }
     names.wait();
     for node in report.hops.iter_mut().flat_map(|hop| &mut hop.nodes) {
         node.name = names.known.get(&node.address).cloned();
@@ -110,12 +131,20 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             port: transport(args).port().filter(|port| *port != 0),
             is_interrupted: !is_whole,
             report: &report,
+            path_mtu: path_mtu.as_ref(),
         };
         json(&mut out, &document)?;
     } else {
         let over = (&wanted.target[..], transport(args));
         let text = text::render(over, &report, !args.numeric, global.style());
         write!(out, "{text}")?;
+        if let Some(found) = &path_mtu {
+            write!(
+                out,
+                "{}",
+                mtu::render(&wanted.target, found, global.style())
+            )?;
+        }
     }
     let has_left = report.hops.iter().any(|hop| hop.counted.sent > 0);
     Ok(match (report.is_reached, has_left) {
@@ -127,7 +156,11 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
 
 /// Protocol of the probes; port 0 of UDP stands for a port for each flow.
 fn transport(args: &Args) -> Transport {
-    match (args.icmp, args.tcp, args.udp) {
+    match (
+        args.icmp || args.mtu && args.udp.is_none(),
+        args.tcp,
+        args.udp,
+    ) {
         (true, ..) => Transport::Echo,
         (_, Some(port), _) => Transport::Tcp { port },
         (.., port) => Transport::Udp {
