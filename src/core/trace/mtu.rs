@@ -194,7 +194,7 @@ impl MtuSearch {
     }
 
     /// Returns the probes to send next, each length in a run of its own; none if the search is over.
-    pub fn next(&mut self) -> Vec<Test> {
+    pub fn tests(&mut self) -> Vec<Test> {
         self.rounds += 1;
         if self.rounds > MAX_ROUNDS {
             self.stage = Stage::Done;
@@ -511,7 +511,7 @@ mod tests {
                 ..Answer::default()
             };
             self.count += 1;
-            if self.loses > 0 && self.count % self.loses == 0 {
+            if self.loses > 0 && self.count.is_multiple_of(self.loses) {
                 return answer;
             }
             let error = |kind, code, hop: u8, mtu| IcmpError {
@@ -553,7 +553,7 @@ mod tests {
             let target = "10.255.0.1".parse().expect("address");
             let mut search = MtuSearch::new(&report, target, (1500, 60));
             loop {
-                let tests = search.next();
+                let tests = search.tests();
                 if tests.is_empty() {
                     return search.report();
                 }

@@ -42,7 +42,7 @@ pub(super) fn find(
         ..options.clone()
     };
     loop {
-        let tests = search.next();
+        let tests = search.tests();
         if tests.is_empty() {
             return Ok(Some(search.report()));
         }
