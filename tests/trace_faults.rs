@@ -42,6 +42,9 @@ fn main() -> ExitCode {
             ("silent_hops", silent_hops),
             ("refused_ports", refused_ports),
             ("path_mtu", path_mtu),
+            ("path_mtu_of_a_lossy_path", path_mtu_of_a_lossy_path),
+            ("faults_together", faults_together),
+            ("one_way_loses", one_way_loses),
             ("equal_ways_by_each_hash", equal_ways_by_each_hash),
             ("side_by_side", peers::side_by_side),
             ("table_is_up_to_date", peers::table_is_up_to_date),
@@ -249,6 +252,22 @@ fn labels_and_interfaces() -> Outcome {
         );
     }
     Ok(())
+}
+
+/// Changes one router.
+fn change(mut all: Vec<Router>, at: usize, change: impl FnOnce(&mut Router)) -> Vec<Router> {
+    change(&mut all[at]);
+    all
+}
+
+/// The second router translates the source address, and leaves quotes.
+fn translated() -> Vec<Router> {
+    change(router::chain(4), 1, |router| {
+        router.translation = Some(Translation {
+            source: Some(["192.0.2.77", "2001:db8::77"].map(|text| text.parse().unwrap())),
+            ..Translation::default()
+        });
+    })
 }
 
 fn translated_addresses() -> Outcome {
@@ -489,6 +508,70 @@ fn path_mtu() -> Outcome {
     let both = [("mtu-reported", 2), ("mtu-black-hole", 4)];
     for report in each(&net, &overs, &both) {
         assert_eq!(report.value["path_mtu"]["mtu"], 1300);
+    }
+    Ok(())
+}
+
+/// Loss of any length is no black hole.
+fn path_mtu_of_a_lossy_path() -> Outcome {
+    let net = net(router::chain(4));
+    net.routers.change(2, |router| router.loss[0] = 0.3);
+    for reported in [None, Some(1400)] {
+        for bytes in [1500, 1400] {
+            let mtu = Some(Mtu { bytes, reported });
+            net.routers.change(1, |router| router.mtu = mtu);
+            for _ in 0..runs(2) {
+                for target in TARGET {
+                    let report = net.trace(&["--mtu", "--fast", target]);
+                    let found = &report.value["path_mtu"];
+                    assert_eq!(found["mtu"], bytes, "{:#}", report.value);
+                    let narrow = found["narrow"].as_array().unwrap();
+                    assert_eq!(narrow.len(), usize::from(bytes < 1500), "{found:#}");
+                    println!("{bytes} {reported:?}: {} probes", found["probes"]);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Several faults at once, each with its own remark.
+fn faults_together() -> Outcome {
+    let net = net(translated());
+    net.routers.change(0, |router| router.tos = Some(0x28));
+    net.routers.change(2, |router| {
+        router.extras.labels = vec![(99, 0, 1)];
+        router.limit = Some(Limit {
+            burst: 1,
+            per_second: 1,
+        });
+    });
+    let all = [
+        ("limits-answers", 3),
+        ("mpls", 3),
+        ("tos-changed", 2),
+        ("source-translated", 3),
+    ];
+    each(&net, &[&["-Q", "0xb8"], &["-Q", "0xb8", "--icmp"]], &all);
+    net.routers.change(3, |router| router.loss[0] = 0.4);
+    let all = [&all[..1], &[("loss", 4)], &all[1..]].concat();
+    each(&net, &[&["-Q", "0xb8"]], &all);
+    Ok(())
+}
+
+/// One of four equal ways loses packets: the others do not hide it.
+fn one_way_loses() -> Outcome {
+    let mut all = router::layers(&[1, 4, 1, 1]);
+    all[2].loss[0] = 0.6;
+    let net = net(all);
+    for _ in 0..runs(1) {
+        for report in each(&net, &OVERS[..1], &[("loss", 2)]) {
+            let text = report.text("loss");
+            let is_named = ["10.2.1.1", "fd00:2:1::1"].iter().any(|way| {
+                text.contains(&format!("of the ways at hop 2 only that of {way} loses"))
+            });
+            assert!(is_named, "{:#}", report.value);
+        }
     }
     Ok(())
 }

@@ -39,20 +39,6 @@ fn loss(output: &str, address: &str) -> f64 {
     word.map_or(-1.0, |word| word.trim_end_matches('%').parse().unwrap())
 }
 
-fn change(mut all: Vec<Router>, at: usize, change: impl FnOnce(&mut Router)) -> Vec<Router> {
-    change(&mut all[at]);
-    all
-}
-
-fn translated() -> Vec<Router> {
-    change(router::chain(4), 1, |router| {
-        router.translation = Some(Translation {
-            source: Some(["192.0.2.77", "2001:db8::77"].map(|text| text.parse().unwrap())),
-            ..Translation::default()
-        });
-    })
-}
-
 fn silent() -> Vec<Router> {
     change(router::chain(4), 1, |router| {
         router.mtu = Some(Mtu {

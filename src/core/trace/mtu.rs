@@ -365,8 +365,11 @@ impl MtuSearch {
             search.restarts += 1;
             search.low = search.high;
             search.high = search.tried;
-            if search.low >= search.high || search.restarts > MAX_AGAIN {
+            if search.restarts > MAX_AGAIN {
                 return Stage::Done;
+            }
+            if search.low >= search.high {
+                return Stage::Sweep(search.tried);
             }
             return Stage::Search(search);
         }

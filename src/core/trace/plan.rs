@@ -402,11 +402,26 @@ impl Trace {
             }
         }
         hops.sort_unstable();
-        let flow_of = |hop: u8| {
-            let mut all = self.at(hop).filter(|sent| sent.answerer().is_some());
-            all.next().map_or(0, |sent| sent.step.flow)
-        };
-        self.rates.hops = hops.iter().map(|hop| (*hop, flow_of(*hop))).collect();
+        // Of several ways perhaps one loses: all hops are tested with the flow that lost most.
+        let mut lost: BTreeMap<u16, usize> = BTreeMap::new();
+        for sent in self
+            .sent
+            .iter()
+            .filter(|sent| sent.kind() == Some(Kind::Lost))
+        {
+            if sent.step.hop_limit <= end
+                && self
+                    .at(sent.step.hop_limit)
+                    .any(|one| one.answerer().is_some())
+            {
+                *lost.entry(sent.step.flow).or_default() += 1;
+            }
+        }
+        let most = lost
+            .iter()
+            .max_by_key(|(flow, count)| (**count, std::cmp::Reverse(**flow)));
+        let flow = most.map_or(0, |(flow, _)| *flow);
+        self.rates.hops = hops.iter().map(|hop| (*hop, flow)).collect();
         for _ in 0..FAST {
             for (hop, flow) in self.rates.hops.clone() {
                 steps.push(self.step(hop, flow, Purpose::Fast, now_ns));

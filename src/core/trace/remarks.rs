@@ -29,7 +29,7 @@ pub(super) fn of(trace: &Trace, report: &Report) -> Vec<Remark> {
     if mixed_up.is_none() {
         end(trace, report, &mut all);
     }
-    losses(report, &mut all);
+    losses(trace, report, &mut all);
     spread(trace, report, &mut all);
     for (hop, node) in nodes(report) {
         refusal(report, hop, node, &mut all);
@@ -203,7 +203,7 @@ fn raised(trace: &Trace, is_spread: bool, all: &mut Vec<Remark>) -> Option<u8> {
 }
 
 /// Hops that miss answers, and loss.
-fn losses(report: &Report, all: &mut Vec<Remark>) {
+fn losses(trace: &Trace, report: &Report, all: &mut Vec<Remark>) {
     let lossy = report.hops.iter().find(|hop| hop.verdict == Verdict::Lossy);
     for hop in &report.hops {
         let lost = hop.counted.sent - hop.counted.answered;
@@ -248,8 +248,10 @@ fn losses(report: &Report, all: &mut Vec<Remark>) {
         None => "from this host on, there or back".into(),
     };
     let text = format!(
-        "packets are lost {place}: hop {} misses {lost} of {}{later}",
-        hop.hop, hop.counted.sent
+        "packets are lost {place}: hop {} misses {lost} of {}{later}{}",
+        hop.hop,
+        hop.counted.sent,
+        lossy_way(trace, report, hop.hop).unwrap_or_default()
     );
     all.push(remark("loss", Some(hop.hop), text));
 }
@@ -285,6 +287,43 @@ fn spread(trace: &Trace, report: &Report, all: &mut Vec<Remark>) {
         }
         was_wide = hop.nodes.len() > 1;
     }
+}
+
+/// Words on the only one of several ways that loses packets, at the hop with several addresses that is next to a lossy
+/// one: the flows of this way lose, and those of the others would have shown it with 95 %.
+fn lossy_way(trace: &Trace, report: &Report, lossy: u8) -> Option<String> {
+    let wide = report
+        .hops
+        .iter()
+        .rev()
+        .find(|hop| hop.hop <= lossy && hop.nodes.len() > 1)?;
+    if !trace.spread(wide.hop).is_empty() {
+        return None;
+    }
+    let counted = |node: &Node| {
+        let behind = trace
+            .sent
+            .iter()
+            .filter(|sent| sent.step.hop_limit >= lossy);
+        let own = behind.filter(|sent| node.flows.binary_search(&sent.step.flow).is_ok());
+        Counted::of(own)
+    };
+    let (lossy, clean): (Vec<_>, Vec<_>) = (wide.nodes.iter())
+        .map(|node| (node.address, counted(node)))
+        .partition(|(_, counted)| counted.answered < counted.sent);
+    let [(address, own)] = lossy[..] else {
+        return None;
+    };
+    let others: u32 = clean.iter().map(|(_, counted)| counted.sent).sum();
+    let share = f64::from(own.answered) / f64::from(own.sent);
+    (share.powi(others as i32) < 0.05).then(|| {
+        format!(
+            "; of the ways at hop {} only that of {address} loses, {} of {}",
+            wide.hop,
+            own.sent - own.answered,
+            own.sent
+        )
+    })
 }
 
 fn refusal(report: &Report, hop: &Hop, node: &Node, all: &mut Vec<Remark>) {

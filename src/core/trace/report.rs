@@ -116,7 +116,7 @@ pub struct Pinged {
 }
 
 impl Counted {
-    fn of<'a>(all: impl Iterator<Item = &'a Sent>) -> Counted {
+    pub(super) fn of<'a>(all: impl Iterator<Item = &'a Sent>) -> Counted {
         let mut counted = Counted::default();
         for sent in all.filter(|sent| sent.outcome.is_some() && sent.kind() != Some(Kind::Unsent)) {
             counted.sent += 1;

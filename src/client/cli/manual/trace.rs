@@ -55,7 +55,8 @@ pub(super) const PAGES: &[Page] = &[Page {
             ),
             (
                 "loss",
-                "Packets are lost from a hop on: it and all hops behind it miss answers.",
+                "Packets are lost from a hop on: it and all hops behind it miss answers. Of several ways, that which alone \
+                 loses is named.",
             ),
             (
                 "refused",
