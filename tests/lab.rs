@@ -3,10 +3,13 @@
 
 mod support;
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use netsonde::lab::router::hop::{Counts, Quotes, Translation};
+use netsonde::lab::router::{self, Network, TARGET};
 use netsonde::lab::wire::{Wire, every};
 use netsonde::lab::{BridgeOptions, Host, bridge, bridge_port, traffic, veth, wait_until};
 use support::{PATIENCE, Test, pair};
@@ -25,6 +28,8 @@ fn main() -> ExitCode {
             "numbered_packets_arrive_in_order",
             numbered_packets_arrive_in_order,
         ),
+        ("routers_carry_connections", routers_carry_connections),
+        ("routers_count_hops_and_loss", routers_count_hops_and_loss),
         (
             "shutdown_leaves_nothing_behind",
             shutdown_leaves_nothing_behind,
@@ -166,6 +171,75 @@ fn numbered_packets_arrive_in_order() -> Outcome {
         receiver.recv(&mut room)?;
         assert_eq!(u64::from_be_bytes(room[..8].try_into()?), expected);
     }
+    Ok(())
+}
+
+/// Two hosts with routers in user space between them; both addresses are translated on the way.
+fn routers_carry_connections() -> Outcome {
+    let (h, t) = (Host::new("h")?, Host::new("t")?);
+    let routers = Network::new(&h, &t, router::layers(&[1, 2, 1]))?;
+    let at = |text: &str| text.parse::<IpAddr>().unwrap();
+    routers.change(0, |router| {
+        router.translation = Some(Translation {
+            source: Some([at("192.0.2.7"), at("2001:db8::7")]),
+            destination: Some([at("10.255.0.9"), at("fd00:255::9")]),
+            quotes: Quotes::Left,
+        });
+    });
+    for (address, inner, seen) in [
+        (TARGET[0], "10.255.0.9/16", "192.0.2.7"),
+        (TARGET[1], "fd00:255::9/32", "2001:db8::7"),
+    ] {
+        t.address("e0", inner)?;
+        let to = SocketAddr::new(at(address), 7);
+        let inner = SocketAddr::new(at(inner.split('/').next().unwrap()), 7);
+        let (listener, echo) = t.run(|| (TcpListener::bind(inner), UdpSocket::bind(inner)));
+        let (listener, echo) = (listener?, echo?);
+        let mut stream = h.run(|| TcpStream::connect_timeout(&to, PATIENCE))?;
+        stream.write_all(&[7; 40_000])?;
+        let (mut accepted, from) = listener.accept()?;
+        assert_eq!(from.ip(), at(seen));
+        let mut all = vec![0; 40_000];
+        accepted.read_exact(&mut all)?;
+        assert!(all.iter().all(|byte| *byte == 7));
+        let local = if to.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let datagrams = h.run(|| UdpSocket::bind(local))?;
+        datagrams.set_read_timeout(Some(PATIENCE))?;
+        datagrams.send_to(b"hello", to)?;
+        let (length, from) = echo.recv_from(&mut all)?;
+        assert_eq!((&all[..length], from.ip()), (&b"hello"[..], at(seen)));
+        echo.send_to(b"hello", from)?;
+        assert_eq!(datagrams.recv_from(&mut all)?, (5, to));
+    }
+    Ok(())
+}
+
+fn routers_count_hops_and_loss() -> Outcome {
+    let (h, t) = (Host::new("h")?, Host::new("t")?);
+    let mut chain = router::chain(3);
+    chain[1].delay = Duration::from_millis(15);
+    chain[2].loss = [0.25, 0.0];
+    let routers = Network::new(&h, &t, chain)?;
+    let ping = || h.run(|| traffic::ping(TARGET[0].parse().unwrap(), Duration::from_secs(5)));
+    let mut took = None;
+    assert!(wait_until(PATIENCE, || {
+        took = ping().unwrap();
+        took.is_some()
+    }));
+    assert!(took.unwrap() >= Duration::from_millis(30), "{took:?}");
+    routers.change(1, |router| router.delay = Duration::ZERO);
+    routers.change(2, |router| router.counts = Counts::default());
+    let receiver = t.run(|| UdpSocket::bind("10.255.0.2:5000"))?;
+    let to = SocketAddrV4::new(Ipv4Addr::new(10, 255, 0, 2), 5000);
+    // As many as the receiver's buffer holds.
+    h.run(|| traffic::numbered_udp(to, 200, 64, Some(5000)))?;
+    let counts = || routers.change(2, |router| router.counts);
+    assert!(wait_until(PATIENCE, || counts().forwarded + counts().lost == 200));
+    assert!((25..75).contains(&counts().lost), "{:?}", counts());
+    receiver.set_read_timeout(Some(Duration::from_millis(200)))?;
+    let mut room = [0; 64];
+    let came = std::iter::from_fn(|| receiver.recv(&mut room).ok()).count();
+    assert_eq!(came as u64, counts().forwarded);
     Ok(())
 }
 

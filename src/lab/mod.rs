@@ -19,12 +19,14 @@
 //! | `mod` | entry into the namespaces, hosts |
 //! | `netlink` | links, addresses, routes |
 //! | `wire` | a user-space wire that delays, drops, duplicates, reorders and corrupts |
+//! | `router` | user-space routers, with the faults that routers of the kernel cannot have |
 //! | `messages` | hand-made frames |
 //! | `traffic` | numbered packets, and a few hand-made messages |
 //! | `sys` | packet sockets |
 
 pub mod messages;
 mod netlink;
+pub mod router;
 mod sys;
 pub mod traffic;
 pub mod wire;

@@ -1,15 +1,16 @@
-//! `tests/SCENARIOS.md`: one part for each doctor, written and checked by its tests.
+//! `tests/SCENARIOS.md`: one part for each doctor and one for traces, written and checked by its tests.
 #![allow(dead_code, clippy::unwrap_used, missing_docs)]
 
 /// First lines of the parts, in their order.
 pub const OF_GROUP: &str = "# Failure modes of multicast and their scenarios\n";
 pub const OF_HOST: &str = "# Failure modes of a host and their scenarios\n";
 pub const OF_TARGET: &str = "# Failure modes of a target and their scenarios\n";
+pub const OF_PATH: &str = "# Faults of a path, side by side\n";
 
-const TITLES: [&str; 3] = [OF_GROUP, OF_HOST, OF_TARGET];
+const TITLES: [&str; 4] = [OF_GROUP, OF_HOST, OF_TARGET, OF_PATH];
 
 /// Splits the file into its parts; one that is not there is empty.
-fn parts(all: &str) -> [String; 3] {
+fn parts(all: &str) -> [String; 4] {
     let start = |title: &str| all.find(title);
     TITLES.map(|title| {
         let Some(from) = start(title) else {

@@ -205,6 +205,17 @@ impl Segment {
         })
     }
 
+    /// Returns the token of a UDP probe; `None` if less of it is there.
+    pub fn whole_token(&self) -> Option<[u8; TOKEN]> {
+        match self.kind {
+            SegmentKind::Udp {
+                token: (token, count),
+                ..
+            } => (usize::from(count) == TOKEN).then_some(token),
+            SegmentKind::Tcp { .. } => None,
+        }
+    }
+
     /// Returns the protocol of a probe to this segment's destination.
     pub fn transport(&self) -> Transport {
         let port = self.destination_port;
@@ -232,7 +243,7 @@ pub fn checksum_of(token: &[u8; TOKEN]) -> u16 {
 /// size in bytes; `ip_id`: identification of the IPv4 packet as it left, if it was seen; 0 is none.
 ///
 /// A quote that ends before the token has 16 keyed bits only; the identification, which nobody outside of the path
-/// knows, must then be right as well.
+/// knows, must then be right as well. One with the token may have another checksum: address translation changes it.
 pub fn is_quote_of(
     segment: &Segment,
     token: &[u8; TOKEN],
@@ -247,11 +258,10 @@ pub fn is_quote_of(
             token: (bytes, count),
         } => {
             let count = usize::from(count);
-            let is_same = checksum == checksum_of(token)
-                && usize::from(length) == payload + UDP_HEADER
-                && bytes[..count] == token[..count];
-            is_same
-                && (count == TOKEN || (ip_id.is_some_and(|id| id != 0) && ip_id == segment.ip_id))
+            let is_same =
+                usize::from(length) == payload + UDP_HEADER && bytes[..count] == token[..count];
+            let is_own_id = ip_id.is_some_and(|id| id != 0) && ip_id == segment.ip_id;
+            is_same && (count == TOKEN || (checksum == checksum_of(token) && is_own_id))
         }
     }
 }
@@ -430,6 +440,13 @@ mod tests {
             assert!(!is_quote_of(&short, token, 57, own_id));
             let whole = Segment::read(ip_protocol::UDP, &packet, own_id).unwrap();
             assert!(is_quote_of(&whole, token, 56, None));
+            // Address translation changes the checksum.
+            let mut other = packet.clone();
+            other[7] ^= 1;
+            let whole = Segment::read(ip_protocol::UDP, &other, own_id).unwrap();
+            assert!(is_quote_of(&whole, token, 56, None));
+            let short = Segment::read(ip_protocol::UDP, &other[..8], own_id).unwrap();
+            assert!(!is_quote_of(&short, token, 56, own_id));
             let (mut forged, at) = (packet.clone(), UDP_HEADER + at % TOKEN);
             forged[at] ^= 1;
             let forged = Segment::read(ip_protocol::UDP, &forged, own_id).unwrap();

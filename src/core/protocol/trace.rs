@@ -67,7 +67,7 @@ pub struct Quote {
     /// Destination address, if it is not the one that was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destination: Option<String>,
-    /// ICMP checksum, if it is not the one that was sent.
+    /// Checksum of the echo request (IPv4) or the UDP datagram, if it is not the one that was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checksum: Option<u16>,
 }

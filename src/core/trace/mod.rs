@@ -5,7 +5,8 @@
 //! Vermeulen et al., IMC 2018): a hop with k known addresses is probed until a further one, as likely as they, would
 //! have shown with a probability of 95 %. The flows of neighboring hops differ where they can, so that a way that the
 //! flows of one hop missed is found at another; a flow that shows a new address is then sent to the hops around, which
-//! pairs the addresses. Where answers are missing, the hop is probed at two rates.
+//! pairs the addresses. Where a hop has several, one flow is sent again: if its packets do not take one way, flows show no
+//! pairs. Where answers are missing, the hop is probed at two rates.
 //!
 //! | file | contents |
 //! |---|---|
@@ -14,8 +15,10 @@
 //! | `plan` | which probes to send next |
 //! | `report` | hops, links between them, verdicts |
 //! | `remarks` | what was noticed on the way |
+//! | [`mtu`] | the path MTU, hop by hop |
 //! | [`path`] | a path that is remembered, and what differs between two |
 
+pub mod mtu;
 pub mod path;
 mod plan;
 mod remarks;
@@ -27,7 +30,7 @@ use std::net::IpAddr;
 
 use crate::protocol::trace::{Answer, Step};
 
-pub use report::{Hop, Link, Node, Remark, Report, RoundTrips, Times, Verdict};
+pub use report::{Counted, Hop, Link, Node, Pinged, Remark, Report, RoundTrips, Times, Verdict};
 pub use stopping::{CONFIDENCE, probes_needed};
 
 /// Settings of a trace.
@@ -62,6 +65,8 @@ enum Purpose {
     Fast,
     /// One a second.
     Slow,
+    /// To see whether packets of one flow take the same way.
+    Again,
 }
 
 /// Who answered a probe.
@@ -117,6 +122,9 @@ pub struct Trace {
     /// Number of flows that were given out.
     flows: u16,
     rates: plan::RateTest,
+    was_repeated: bool,
+    /// Echo requests to the routers themselves, by address.
+    pinged: BTreeMap<IpAddr, Pinged>,
     /// Time of the last outcome.
     ended_ns: u64,
     /// Highest TTL that belongs to the path, once it is known.
@@ -134,6 +142,8 @@ impl Trace {
             started_ns: now_ns,
             flows: 1,
             rates: plan::RateTest::default(),
+            was_repeated: false,
+            pinged: BTreeMap::new(),
             ended_ns: now_ns,
             end: None,
         }
@@ -156,6 +166,30 @@ impl Trace {
         let mut report = self.hops_and_links();
         report.remarks = remarks::of(self, &report);
         report
+    }
+
+    /// Returns the addresses of routers that miss answers, if hops were tested at two rates: echo requests to the routers
+    /// themselves tell whether they are reached.
+    pub fn to_ping(&self) -> Vec<IpAddr> {
+        if !self.has_rates() {
+            return Vec::new();
+        }
+        let report = self.hops_and_links();
+        let missing = |hop: &&Hop| !matches!(hop.verdict, Verdict::Answers | Verdict::Silent);
+        let hops = report.hops.iter().filter(missing);
+        let nodes = hops.flat_map(|hop| &hop.nodes);
+        let mut all: Vec<IpAddr> = nodes
+            .map(|node| node.address)
+            .filter(|address| *address != self.settings.target)
+            .collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// Takes note of echo requests to a router itself.
+    pub fn add_pinged(&mut self, address: IpAddr, pinged: Pinged) {
+        self.pinged.insert(address, pinged);
     }
 
     /// Returns the number of probes that were sent.

@@ -75,7 +75,10 @@ impl Trace {
         }
         let is_pending = self.sent.iter().any(|sent| sent.outcome.is_none());
         if next.steps.is_empty() && self.end.is_some() && !is_pending {
-            if !self.rates.was_started {
+            if !self.was_repeated {
+                self.repeat_flows(&mut next.steps, now_ns);
+            }
+            if next.steps.is_empty() && !self.rates.was_started {
                 self.start_rate_test(&mut next.steps, now_ns);
             }
             self.go_on_with_rate_test(&mut next, now_ns);
@@ -352,6 +355,32 @@ impl Trace {
         }
     }
 
+    /// Sends one flow again to the first of each row of hops that have several addresses, unless the number of flows is
+    /// given.
+    fn repeat_flows(&mut self, steps: &mut Vec<Step>, now_ns: u64) {
+        self.was_repeated = true;
+        let Some(end) = self.end.filter(|_| self.settings.flows.is_none()) else {
+            return;
+        };
+        let mut was_wide = false;
+        for hop in self.settings.first..=end {
+            let addresses = self.addresses(hop);
+            let is_wide = addresses.len() > 1;
+            let flow = addresses.values().flatten().min().copied();
+            if let Some(flow) = flow.filter(|_| is_wide && !was_wide) {
+                for _ in 0..repeats(addresses.len()) {
+                    steps.push(self.step(hop, flow, Purpose::Again, now_ns));
+                }
+            }
+            was_wide = is_wide;
+        }
+    }
+
+    /// Returns whether hops were tested at two rates.
+    pub(super) fn has_rates(&self) -> bool {
+        !self.rates.hops.is_empty()
+    }
+
     /// Starts the test of hops that answered some probes and not others, if there are any.
     fn start_rate_test(&mut self, steps: &mut Vec<Step>, now_ns: u64) {
         self.rates.was_started = true;
@@ -373,11 +402,26 @@ impl Trace {
             }
         }
         hops.sort_unstable();
-        let flow_of = |hop: u8| {
-            let mut all = self.at(hop).filter(|sent| sent.answerer().is_some());
-            all.next().map_or(0, |sent| sent.step.flow)
-        };
-        self.rates.hops = hops.iter().map(|hop| (*hop, flow_of(*hop))).collect();
+        // Of several ways perhaps one loses: all hops are tested with the flow that lost most.
+        let mut lost: BTreeMap<u16, usize> = BTreeMap::new();
+        for sent in self
+            .sent
+            .iter()
+            .filter(|sent| sent.kind() == Some(Kind::Lost))
+        {
+            if sent.step.hop_limit <= end
+                && self
+                    .at(sent.step.hop_limit)
+                    .any(|one| one.answerer().is_some())
+            {
+                *lost.entry(sent.step.flow).or_default() += 1;
+            }
+        }
+        let most = lost
+            .iter()
+            .max_by_key(|(flow, count)| (**count, std::cmp::Reverse(**flow)));
+        let flow = most.map_or(0, |(flow, _)| *flow);
+        self.rates.hops = hops.iter().map(|hop| (*hop, flow)).collect();
         for _ in 0..FAST {
             for (hop, flow) in self.rates.hops.clone() {
                 steps.push(self.step(hop, flow, Purpose::Fast, now_ns));
@@ -407,5 +451,15 @@ impl Trace {
         for (hop, flow) in self.rates.hops.clone() {
             next.steps.push(self.step(hop, flow, Purpose::Slow, now_ns));
         }
+    }
+}
+
+/// Number of further probes of one flow that a router which spreads packets one by one over so many ways sends all by the
+/// same as the first with a probability of at most 4 %: 5 for two, 3 for three and four, 2 for more.
+fn repeats(ways: usize) -> usize {
+    match ways {
+        0..=2 => 5,
+        3 | 4 => 3,
+        _ => 2,
     }
 }

@@ -74,6 +74,9 @@ pub struct Node {
     /// What it quoted of the last probe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<Quote>,
+    /// Echo requests to the address itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pinged: Option<Pinged>,
 }
 
 /// What missing answers of a hop mean.
@@ -101,8 +104,19 @@ pub struct Counted {
     pub answered: u32,
 }
 
+/// Echo requests to a router itself, and their replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Pinged {
+    /// Their number.
+    #[serde(flatten)]
+    pub counted: Counted,
+    /// Address that replied, if it is another one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+}
+
 impl Counted {
-    fn of<'a>(all: impl Iterator<Item = &'a Sent>) -> Counted {
+    pub(super) fn of<'a>(all: impl Iterator<Item = &'a Sent>) -> Counted {
         let mut counted = Counted::default();
         for sent in all.filter(|sent| sent.outcome.is_some() && sent.kind() != Some(Kind::Unsent)) {
             counted.sent += 1;
@@ -231,6 +245,7 @@ impl Trace {
                     labels: Vec::new(),
                     interfaces: Vec::new(),
                     quote: None,
+                    pinged: self.pinged.get(&address).copied(),
                 });
                 nodes.len() - 1
             });
@@ -327,9 +342,29 @@ impl Trace {
         }
     }
 
+    /// Returns the addresses with which a hop answered one flow, if there are several.
+    pub(super) fn spread(&self, hop: u8) -> BTreeSet<IpAddr> {
+        let mut flows: BTreeMap<u16, BTreeSet<IpAddr>> = BTreeMap::new();
+        for sent in self.sent.iter().filter(|sent| sent.step.hop_limit == hop) {
+            if sent.kind() == Some(Kind::Router) {
+                let all = flows.entry(sent.step.flow).or_default();
+                all.extend(sent.answerer());
+            }
+        }
+        let widest = flows.into_values().max_by_key(BTreeSet::len);
+        widest.filter(|all| all.len() > 1).unwrap_or_default()
+    }
+
     fn links(&self, hops: &[Hop]) -> Vec<Link> {
         let mut links = Vec::new();
+        // Behind a hop that spreads packets one by one, a flow shows no pairs.
+        let mut is_spread = false;
         for pair in hops.windows(2) {
+            is_spread |= !self.spread(pair[0].hop).is_empty();
+            is_spread &= pair[0].nodes.len() > 1;
+            if is_spread && pair[1].nodes.len() > 1 {
+                continue;
+            }
             if pair[0].nodes.len() < 2 && pair[1].nodes.len() < 2 {
                 continue;
             }

@@ -10,7 +10,7 @@ use crate::protocol::trace::IcmpError;
 const MS: u64 = 1_000_000;
 
 /// A simulated network: who answers at each TTL, for each flow.
-struct Net {
+pub(super) struct Net {
     /// Ways of each hop; the flows choose by a hash. The last is the target.
     widths: Vec<usize>,
     /// Whether all hops choose by the same hash, as parallel chains do.
@@ -21,6 +21,8 @@ struct Net {
     /// Hop from which on this share is lost.
     lossy: Option<(u8, f64)>,
     silent: Vec<u8>,
+    /// Whether each packet takes any way.
+    is_per_packet: bool,
     is_reached: bool,
     random: u64,
     tokens: (f64, u64),
@@ -28,7 +30,7 @@ struct Net {
 }
 
 impl Net {
-    fn new(widths: &[usize], is_ladder: bool, seed: u64) -> Net {
+    pub(super) fn new(widths: &[usize], is_ladder: bool, seed: u64) -> Net {
         Net {
             widths: widths.to_vec(),
             is_ladder,
@@ -36,6 +38,7 @@ impl Net {
             limited: None,
             lossy: None,
             silent: vec![],
+            is_per_packet: false,
             is_reached: true,
             random: seed,
             tokens: (6.0, 0),
@@ -68,7 +71,11 @@ impl Net {
 
     fn answer(&mut self, step: Step, now_ns: u64) -> Answer {
         self.probes += 1;
-        let from = self.address(step.hop_limit, step.flow);
+        let flow = match self.is_per_packet {
+            true => (self.random() * 1000.0) as u16,
+            false => step.flow,
+        };
+        let from = self.address(step.hop_limit, flow);
         let mut answer = Answer {
             number: step.number,
             hop_limit: step.hop_limit,
@@ -114,7 +121,7 @@ impl Net {
     }
 
     /// Runs a trace, and returns its report and the simulated time that it took.
-    fn trace(&mut self, change: impl FnOnce(&mut Settings)) -> (Report, u64) {
+    pub(super) fn trace(&mut self, change: impl FnOnce(&mut Settings)) -> (Report, u64) {
         let mut settings = Settings {
             target: Net::target(),
             first: 1,
@@ -359,4 +366,25 @@ fn a_fixed_number_of_flows_and_queries() {
     );
     let (report, _) = net.trace(|settings| settings.flows = Some(16));
     assert_eq!(report.hops[1].counted.sent, 16);
+}
+
+#[test]
+fn packets_spread_one_by_one_have_no_pairs() {
+    let mut missed = 0;
+    for seed in 0..200 {
+        let mut net = Net::new(&[1, 2, 2, 1], true, seed);
+        let (report, _) = net.trace(|_| ());
+        assert!(report.remarks.is_empty(), "{:?}", report.remarks);
+        net.is_per_packet = true;
+        let (report, _) = net.trace(|_| ());
+        let ids: Vec<&str> = report.remarks.iter().map(|remark| remark.id).collect();
+        missed += u32::from(ids != ["per-packet"]);
+        let is_wide = report.hops[1..3].iter().all(|hop| hop.nodes.len() == 2);
+        if ids == ["per-packet"] && is_wide {
+            let inside = report.links.iter().filter(|link| link.hop == 2);
+            assert_eq!(inside.count(), 0, "{report:#?}");
+        }
+    }
+    // All of one flow take the same of two ways with 3 %.
+    assert!(missed < 20, "{missed} of 200");
 }

@@ -51,6 +51,9 @@ pub struct Trace {
     /// the DSCP.
     #[arg(short = 'Q', long, value_name = "TOS", value_parser = parse_tos)]
     pub tos: Option<u8>,
+    /// Find the path MTU, hop by hop: where routers report it, and where longer packets vanish. Sends echo requests.
+    #[arg(long, conflicts_with_all = ["tcp", "udp"])]
+    pub mtu: bool,
     /// End when the path is known. Without it, hops that miss answers are probed at two rates, which takes some
     /// seconds and tells a limit of answers from loss.
     #[arg(long)]

@@ -19,7 +19,10 @@ pub(super) const PAGES: &[Page] = &[Page {
                   A router that does not answer every probe is no router that loses packets. Loss is told where a hop and \
                   all hops behind it miss answers. A hop that misses answers is probed with twenty probes at once and \
                   with three at one a second, as are the hops behind it: a limit of answers passes a number a second, \
-                  loss takes a share at any rate. --fast leaves this out.\n\n\
+                  loss takes a share at any rate. The router itself is pinged, too. --fast leaves this out.\n\n\
+                  --mtu sends echo requests of several lengths, unfragmented, to each hop that answers. A router that reports \
+                  the MTU of its next link is checked with packets of that length and one byte longer. Where longer \
+                  packets vanish without an error, the longest that pass are searched, to the byte.\n\n\
                   --compare shows beside it what has changed since a time: netsonde-historian(8) remembers the paths to \
                   the networks of its targets (IPv4 /24, IPv6 /64), for any host of which it can be asked. It compares with \
                   the last path before that time in which the target answered. Other addresses at a hop are a change if \
@@ -40,15 +43,16 @@ pub(super) const PAGES: &[Page] = &[Page {
             ),
             (
                 "loop",
-                "The same router answers at TTLs that are not consecutive.",
+                "The same router answers at TTLs that are not consecutive. Nothing is said of hops from there on.",
             ),
             (
                 "ttl-not-decremented",
-                "The same router answers at consecutive TTLs.",
+                "The same router answers at two consecutive TTLs.",
             ),
             (
                 "limits-answers",
-                "A hop answers a number of probes a second: proved by the two rates.",
+                "A hop answers a number of probes a second: proved by the two rates. Echo requests to the router itself \
+                 are answered or not.",
             ),
             (
                 "misses-answers",
@@ -56,7 +60,8 @@ pub(super) const PAGES: &[Page] = &[Page {
             ),
             (
                 "loss",
-                "Packets are lost from a hop on: it and all hops behind it miss answers.",
+                "Packets are lost from a hop on: it and all hops behind it miss answers. Of several ways, that which alone \
+                 loses is named.",
             ),
             (
                 "refused",
@@ -76,8 +81,20 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "A router quotes an address that was not sent.",
             ),
             (
+                "checksum-changed",
+                "A router quotes the addresses that were sent and another checksum: a translation changed both, and \
+                 put the addresses back only.",
+            ),
+            (
                 "ttl-changed",
-                "A router quotes a TTL of more than 1, although the TTL ended there.",
+                "A router on the way sets the TTL: one that the TTL ended at quotes more than 1; the target got more \
+                 than was sent, or the same for different TTLs; or one router answers for three TTLs or more. Nothing is \
+                 said of ways back from there on.",
+            ),
+            (
+                "per-packet",
+                "Packets of one flow are answered by several addresses of a hop. Nothing is said of which of them and of \
+                 the next ones belong together.",
             ),
             (
                 "asymmetric",
@@ -85,7 +102,21 @@ pub(super) const PAGES: &[Page] = &[Page {
             ),
             (
                 "different-address",
-                "The target answered from another address.",
+                "The target, or a router that was pinged, answered from another address; or a router answered that the \
+                 TTL ended with the address of the target.",
+            ),
+            (
+                "mtu-reported",
+                "With --mtu: a router reports the MTU of its next link, and this is right.",
+            ),
+            (
+                "mtu-misreported",
+                "With --mtu: a router reports an MTU, but shorter packets vanish, or longer ones pass; or its error has \
+                 none.",
+            ),
+            (
+                "mtu-black-hole",
+                "With --mtu: longer packets vanish behind a hop, shorter ones pass, and no router reports an MTU.",
             ),
         ],
         after: "",
@@ -109,6 +140,10 @@ pub(super) const PAGES: &[Page] = &[Page {
             "STATE",
             "What missing answers mean, or the error that refused the probes.",
         ),
+        (
+            "MTU",
+            "With --mtu, in a table of its own: longest packet that reaches the hop, in bytes.",
+        ),
     ],
     json: Json::Own(&[
         Keys {
@@ -127,6 +162,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "links",
                 "remarks",
                 "compared?",
+                "path_mtu?",
             ],
             text: "The trace: the target as it was given and its address, the protocol of the probes (`echo', `udp' or `tcp') and their destination port if all have the same, whether a \
                    signal ended it, whether the target answered, number of probes, time until the last answer, \
@@ -169,6 +205,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "labels?",
                 "interfaces?",
                 "quote?",
+                "pinged?",
             ],
             text: "An address. `return_hops' is how many hops the answer took, if it was sent with a TTL of 64, 128 or 255. \
                    `labels', `interfaces' and `quote' are those of Label, Interface and Quote in io.netsonde.Trace.",
@@ -195,6 +232,11 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "checksum?",
             ],
             text: "What the address quoted of the last probe.",
+        },
+        Keys {
+            at: "hops[].nodes[].pinged",
+            keys: &["sent", "answered", "from?"],
+            text: "Echo requests to the address itself, their replies, and the address of these if it is another one.",
         },
         Keys {
             at: "hops[].nodes[].labels[]",
@@ -228,6 +270,32 @@ pub(super) const PAGES: &[Page] = &[Page {
             keys: &["id", "hop?", "text"],
             text: "A remark; hop 0 is this host.",
         },
+        Keys {
+            at: "path_mtu",
+            keys: &["mtu?", "first", "probes", "hops", "narrow"],
+            text: "With --mtu: longest packet that reaches the target, if it answers; MTU of the interface of this host; \
+                   and number of probes.",
+        },
+        Keys {
+            at: "path_mtu.hops[]",
+            keys: &["hop", "address?", "mtu"],
+            text: "A hop that answers all probes, and the longest packet that reaches it. Without an address it has several.",
+        },
+        Keys {
+            at: "path_mtu.narrow[]",
+            keys: &[
+                "after",
+                "before",
+                "mtu",
+                "tried",
+                "how",
+                "router?",
+                "reported?",
+            ],
+            text: "A link between two hops that carries shorter packets: the longest that pass, and the length that did \
+                   not. `how' is `reported' (by the router, with this MTU), `misreported' (with another one; 0 if its error \
+                   has none) or `silent'.",
+        },
     ]),
     exit: &[
         ("0", "The target answered."),
@@ -255,6 +323,10 @@ pub(super) const PAGES: &[Page] = &[Page {
         example(
             "See what is different from last night.",
             "netsonde trace --compare 'yesterday 23:00' 192.0.2.7",
+        ),
+        example(
+            "Find the link that carries shorter packets, whether a router reports it or not.",
+            "netsonde trace -n --mtu 192.0.2.7",
         ),
         example("For a script.", "netsonde --json trace -n --fast 192.0.2.7"),
     ],

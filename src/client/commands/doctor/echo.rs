@@ -11,19 +11,28 @@ use crate::varlink::client::Connection;
 
 /// Sends echo requests to a target, and waits until the fate of each is known. Returns them in the order of sending.
 pub fn send(socket: &Path, target: &str, options: Options) -> Result<Vec<Probe>, Failure> {
+    send_all(socket, vec![target.to_owned()], options)
+}
+
+/// Sends echo requests to several targets likewise; those with the same number are in no particular order.
+pub fn send_all(
+    socket: &Path,
+    targets: Vec<String>,
+    options: Options,
+) -> Result<Vec<Probe>, Failure> {
     let call = PingCall {
-        targets: Some(vec![target.to_owned()]),
+        targets: Some(targets),
         options: Some(options),
         ..PingCall::default()
     };
     let mut connection = Connection::open(socket)?;
     connection.call_more("io.netsonde.Ping.Ping", &call)?;
     // A probe that was reported as lost may be reported again as late.
-    let mut fates: HashMap<u32, Probe> = HashMap::new();
+    let mut fates: HashMap<(String, u32), Probe> = HashMap::new();
     while let Some((reply, continues)) = connection.reply_or::<PingReply>(None)? {
         for probe in reply.probes.into_iter().flatten() {
             if probe.duplicate != Some(true) {
-                fates.insert(probe.seq, probe);
+                fates.insert((probe.target.clone(), probe.seq), probe);
             }
         }
         if !continues {
@@ -42,29 +51,46 @@ pub fn send_each(
     ttls: std::ops::RangeInclusive<u8>,
     options: trace::Options,
 ) -> Result<Vec<Probe>, Failure> {
-    let step = |ttl: u8| Step {
-        number: ttl.into(),
-        hop_limit: ttl,
+    let ttls: Vec<u8> = ttls.collect();
+    let answers = send_listed(socket, target, &ttls, options)?;
+    Ok(answers
+        .into_iter()
+        .map(|answer| probe(target, answer))
+        .collect())
+}
+
+/// Sends probes of one flow with these TTLs to a target, and waits until the fate of each is known. Returns their answers
+/// in this order.
+pub fn send_listed(
+    socket: &Path,
+    target: &str,
+    ttls: &[u8],
+    options: trace::Options,
+) -> Result<Vec<Answer>, Failure> {
+    let step = |(number, ttl): (u32, &u8)| Step {
+        number,
+        hop_limit: *ttl,
         flow: 0,
     };
     let call = ProbeCall {
         target: target.to_owned(),
-        probes: ttls.clone().map(step).collect(),
+        probes: (0..).zip(ttls).map(step).collect(),
         options: Some(options),
         open: None,
     };
     let mut connection = Connection::open(socket)?;
     connection.call_more("io.netsonde.Trace.Probe", &call)?;
-    let mut fates: HashMap<u32, Probe> = HashMap::new();
+    // A probe that was reported as lost may be reported again as late.
+    let mut answers: HashMap<u32, Answer> = HashMap::new();
     while let Some((reply, continues)) = connection.reply_or::<ProbeReply>(None)? {
         for answer in reply.answers.into_iter().flatten() {
-            fates.insert(answer.number, probe(target, answer));
+            answers.insert(answer.number, answer);
         }
         if !continues {
             break;
         }
     }
-    let all = ttls.map(|ttl| fates.remove(&ttl.into()).unwrap_or_default());
+    let all = (0..ttls.len() as u32).map(|number| answers.remove(&number).unwrap_or_default());
     Ok(all.collect())
 }
 

@@ -15,7 +15,7 @@ pub(crate) mod echo;
 mod explain;
 mod gather;
 pub(crate) mod host;
-mod links;
+pub(crate) mod links;
 mod record;
 mod service;
 pub(crate) mod target;

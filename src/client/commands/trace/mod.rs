@@ -5,8 +5,12 @@
 //! | `mod` | options, names, output |
 //! | `text` | the table |
 //! | `compare` | the path that the historian remembers |
+//! | `pinged` | echo requests to routers that miss answers |
+//! | `mtu` | `--mtu`: the path MTU |
 
 mod compare;
+mod mtu;
+mod pinged;
 mod text;
 
 use std::collections::{HashMap, HashSet};
@@ -32,6 +36,7 @@ use crate::varlink::trace::follow;
 use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
+use netsonde_core::trace::mtu::PathMtu;
 use netsonde_core::trace::{Report, Settings, Trace};
 
 /// Time for which names are waited for when the path is known.
@@ -61,6 +66,9 @@ struct Document<'a> {
     /// What differs from the path that is remembered.
     #[serde(skip_serializing_if = "Option::is_none")]
     compared: Option<&'a Comparison>,
+    /// The path MTU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_mtu: Option<&'a PathMtu>,
 }
 
 /// Runs `netsonde trace`. Returns 0 if the target answered, 1 if not, and 2 if no probe left this host.
@@ -99,7 +107,7 @@ pub fn run(
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
     let mut names = Names::new(!args.numeric);
     let options = options(args);
-    let is_whole = follow(
+    let mut is_whole = follow(
         socket,
         &wanted.target,
         &options,
@@ -112,10 +120,22 @@ pub fn run(
             }
         },
     )?;
-    if !is_whole {
+    if is_whole {
+        pinged::ping(socket, &mut trace, &options)?;
+    } else {
         interrupt.take();
     }
     let mut report = trace.report();
+    let mut path_mtu = None;
+    if args.mtu && is_whole {
+        progress(global, "searching the path MTU");
+        let to = (&wanted.target[..], address);
+        path_mtu = mtu::find(socket, to, &report, &options, &interrupt)?;
+        is_whole = path_mtu.is_some();
+        report
+            .remarks
+            .extend(path_mtu.iter().flat_map(PathMtu::remarks));
+    }
     names.wait();
     for node in report.hops.iter_mut().flat_map(|hop| &mut hop.nodes) {
         node.name = names.known.get(&node.address).cloned();
@@ -131,6 +151,7 @@ pub fn run(
             is_interrupted: !is_whole,
             report: &report,
             compared: compared.as_ref(),
+            path_mtu: path_mtu.as_ref(),
         };
         json(&mut out, &document)?;
     } else {
@@ -139,6 +160,13 @@ pub fn run(
         write!(out, "{text}")?;
         if let Some(compared) = &compared {
             write!(out, "\n{}", compared.text(global.style()))?;
+        }
+        if let Some(found) = &path_mtu {
+            write!(
+                out,
+                "{}",
+                mtu::render(&wanted.target, found, global.style())
+            )?;
         }
     }
     let has_left = report.hops.iter().any(|hop| hop.counted.sent > 0);
@@ -151,8 +179,9 @@ pub fn run(
 
 /// Protocol of the probes; port 0 of UDP stands for a port for each flow.
 fn transport(args: &Args) -> Transport {
-    // The paths that are remembered are those of echo requests.
-    match (args.icmp || args.compare.is_some(), args.tcp, args.udp) {
+    // The paths that are remembered are those of echo requests, and these are of any length.
+    let is_echo = args.icmp || args.compare.is_some() || (args.mtu && args.udp.is_none());
+    match (is_echo, args.tcp, args.udp) {
         (true, ..) => Transport::Echo,
         (_, Some(port), _) => Transport::Tcp { port },
         (.., port) => Transport::Udp {

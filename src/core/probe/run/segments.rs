@@ -448,19 +448,31 @@ impl Run {
         let Some(segment) = quoted.segment() else {
             return;
         };
+        let flows = self.settings.transport.flows();
+        let by_sum = |checksum: u16| {
+            (0..flows).find_map(|flow| {
+                let key = (flow as u32) << 16 | u32::from(checksum);
+                self.find_key(key, flow, quoted.to)
+            })
+        };
+        // Where addresses are translated on the way, the quote has others, and another checksum: what this service alone
+        // knows must then be whole. Of TCP the sequence number always is.
+        let by_token = |token: [u8; TOKEN]| {
+            (0..flows).find_map(|flow| {
+                let key = key(self.settings.transport, flow, &token);
+                let serial = self.segments.serials.get(&key).copied()?;
+                let is_kept = serial >= self.base;
+                (is_kept && self.token_of(serial, at) == token).then_some(serial)
+            })
+        };
         let found = match segment.kind {
             SegmentKind::Tcp { sequence, .. } => self.segments.serials.get(&sequence).copied(),
             SegmentKind::Udp { checksum, .. } => {
-                (0..self.settings.transport.flows()).find_map(|flow| {
-                    let key = (flow as u32) << 16 | u32::from(checksum);
-                    self.find_key(key, flow, quoted.to)
-                })
+                let found = segment.whole_token().and_then(by_token);
+                found.or_else(|| by_sum(checksum))
             }
         };
-        let found = found.filter(|serial| {
-            let (place, _) = self.target_and_sequence(*serial);
-            *serial >= self.base && self.targets[place].address == quoted.to
-        });
+        let found = found.filter(|serial| *serial >= self.base);
         let size = self.settings.size;
         let probe = found.and_then(|serial| {
             self.probe(serial)

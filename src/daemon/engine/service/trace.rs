@@ -11,7 +11,7 @@ use crate::varlink::server::{Failure, Peer, Replies};
 use netsonde_core::probe::fate::describe_errno;
 use netsonde_core::probe::identity::BALANCED;
 use netsonde_core::probe::run::{Event, ListedProbe, MAX_LISTED, Probes};
-use netsonde_core::probe::transport::{TCP_FLOWS, TRACE_PORT, UDP_FLOWS};
+use netsonde_core::probe::transport::{SegmentKind, TCP_FLOWS, TRACE_PORT, UDP_FLOWS, checksum_of};
 use netsonde_core::probe::{Identity, Run};
 use netsonde_core::protocol::ping;
 use netsonde_core::protocol::time;
@@ -242,9 +242,18 @@ fn answer(
             Some(address) => address == headers.source,
             None => is_own(headers.source),
         };
-        let sent = identity.checksum(run.number, probe.flow);
-        let is_echo = target.is_ipv4() && quoted.echo().is_some();
-        let is_sum = !is_echo || headers.checksum == sent;
+        let (quoted_sum, sent) = match quoted.segment().map(|segment| segment.kind) {
+            Some(SegmentKind::Udp { checksum, .. }) => {
+                let token = identity.token(run.number, target, event.sequence);
+                (checksum, checksum_of(&token))
+            }
+            // Its checksum covers addresses over IPv6 only, where the kernel chooses the source.
+            None if target.is_ipv4() => {
+                (headers.checksum, identity.checksum(run.number, probe.flow))
+            }
+            _ => (0, 0),
+        };
+        let is_sum = quoted_sum == sent;
         Quote {
             ttl: headers.ttl,
             tos: headers.tos,
@@ -252,7 +261,7 @@ fn answer(
             ip_id: headers.ip_id,
             source: (!is_source).then(|| headers.source.to_string()),
             destination: (quoted.to != target).then(|| quoted.to.to_string()),
-            checksum: (!is_sum).then_some(headers.checksum),
+            checksum: (!is_sum).then_some(quoted_sum),
         }
     });
     let extensions = event.extensions.map(|all| *all).unwrap_or_default();
