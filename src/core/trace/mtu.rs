@@ -3,6 +3,8 @@
 //! Packets as long as the first link carries are sent to each hop that answers, unfragmented. Where they end, either a
 //! router reports the MTU of its next link, which is checked with a packet of this length and one a byte longer; or
 //! nothing does, and the longest that passes is searched. It goes on from there with that length, up to the target.
+//! Hops that limit their answers are asked slowly, and only for which of them longer packets still reach: an answer proves
+//! it, and silence nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -21,6 +23,10 @@ const TRIES: usize = 3;
 const AGAIN: usize = 5;
 /// Searches that start again, since that length passed after all: more means that packets of any length are lost.
 const MAX_AGAIN: u32 = 3;
+/// Slow probes to a hop that limits its answers, and the time before each in nanoseconds: more than the second in which
+/// usual limits let one answer pass.
+const SLOW_TRIES: u32 = 4;
+const SLOW_NS: u64 = 1_100_000_000;
 /// Rounds of probes: a search takes 5, a path has few narrow links.
 const MAX_ROUNDS: u32 = 60;
 
@@ -125,6 +131,8 @@ enum Stage {
     /// Whether a claim is right.
     Check(Search, Claim),
     Search(Search),
+    /// Which of the hops that limit their answers the last narrow link is behind: rounds that are left.
+    Locate(u32),
     Done,
 }
 
@@ -136,6 +144,8 @@ pub struct MtuSearch {
     least: u32,
     /// Hops that answer, up to the target if it does.
     hops: Vec<(u8, Option<IpAddr>)>,
+    /// Those that answer not every probe, and lose nothing.
+    limited: Vec<(u8, Option<IpAddr>)>,
     /// Addresses of all hops.
     places: BTreeMap<IpAddr, u8>,
     is_reached: bool,
@@ -156,6 +166,7 @@ impl MtuSearch {
     /// trace's probes, which is known to pass.
     pub fn new(report: &Report, target: IpAddr, (first, least): (u32, u32)) -> MtuSearch {
         let mut hops = Vec::new();
+        let mut limited = Vec::new();
         let mut places = BTreeMap::new();
         for hop in &report.hops {
             for node in &hop.nodes {
@@ -163,13 +174,15 @@ impl MtuSearch {
             }
             let is_end = hop.nodes.iter().any(|node| node.address == target);
             let is_refused = hop.nodes.iter().any(|node| node.error.is_some()) && !is_end;
+            let address = match &hop.nodes[..] {
+                [node] => Some(node.address),
+                _ => None,
+            };
             // One that limits its answers may be silent for other reasons.
             if (hop.verdict == Verdict::Answers && !is_refused) || (is_end && report.is_reached) {
-                let address = match &hop.nodes[..] {
-                    [node] => Some(node.address),
-                    _ => None,
-                };
                 hops.push((hop.hop, address));
+            } else if !hop.nodes.is_empty() && !is_refused && hop.verdict != Verdict::Lossy {
+                limited.push((hop.hop, address));
             }
         }
         MtuSearch {
@@ -182,6 +195,7 @@ impl MtuSearch {
                 false => Stage::Sweep(first),
             },
             hops,
+            limited,
             places,
             known: BTreeMap::new(),
             narrow: Vec::new(),
@@ -190,6 +204,14 @@ impl MtuSearch {
             claim: None,
             probes: 0,
             rounds: 0,
+        }
+    }
+
+    /// Returns the time for which to wait before the next probes, in nanoseconds.
+    pub fn pause_ns(&self) -> u64 {
+        match self.stage {
+            Stage::Locate(_) => SLOW_NS,
+            _ => 0,
         }
     }
 
@@ -208,6 +230,7 @@ impl MtuSearch {
         let tests = match self.stage {
             Stage::Done => vec![],
             Stage::Sweep(bytes) => vec![self.sweep(bytes)],
+            Stage::Locate(_) => self.locate().into_iter().collect(),
             Stage::Check(search, claim) => vec![
                 to(claim.mtu, search.to, TRIES),
                 to(claim.mtu + 1, search.to, TRIES),
@@ -230,6 +253,21 @@ impl MtuSearch {
         self.probes += tests.iter().map(|test| test.ttls.len() as u32).sum::<u32>();
         self.pending.clone_from(&tests);
         tests
+    }
+
+    /// One probe to each hop behind which the last narrow link may be.
+    fn locate(&self) -> Option<Test> {
+        let narrow = self.narrow.last()?;
+        let ttls: Vec<u8> = self.between(narrow).map(|(hop, _)| hop).collect();
+        let bytes = narrow.tried;
+        (!ttls.is_empty()).then_some(Test { bytes, ttls })
+    }
+
+    /// Hops that limit their answers, between the ends of a narrow link.
+    fn between(&self, narrow: &Narrow) -> impl Iterator<Item = (u8, Option<IpAddr>)> {
+        let (after, before) = (narrow.after, narrow.before);
+        let all = self.limited.iter().copied();
+        all.filter(move |(hop, _)| (after + 1..before).contains(hop))
     }
 
     fn sweep(&self, bytes: u32) -> Test {
@@ -313,6 +351,7 @@ impl MtuSearch {
                 }
             }
             Stage::Search(search) => self.after_round(search),
+            Stage::Locate(left) => self.after_slow(left),
         };
     }
 
@@ -400,7 +439,32 @@ impl MtuSearch {
             router: search.claim.map(|claim| claim.router),
             reported,
         });
-        Stage::Sweep(search.low)
+        match reported {
+            None if self.locate().is_some() => Stage::Locate(SLOW_TRIES),
+            _ => Stage::Sweep(search.low),
+        }
+    }
+
+    /// Takes note of which hops that limit their answers longer packets still reach.
+    fn after_slow(&mut self, left: u32) -> Stage {
+        let Some(narrow) = self.narrow.last().copied() else {
+            return Stage::Done;
+        };
+        let all: Vec<_> = self.between(&narrow).collect();
+        let reached = all
+            .iter()
+            .rev()
+            .find(|(hop, _)| self.passed(narrow.tried, *hop));
+        if let (Some((hop, address)), Some(last)) = (reached, self.narrow.last_mut()) {
+            last.after = *hop;
+            self.known.insert(*hop, narrow.tried);
+            self.hops.push((*hop, *address));
+            self.hops.sort_unstable();
+        }
+        match left > 1 && self.locate().is_some() {
+            true => Stage::Locate(left - 1),
+            false => Stage::Sweep(narrow.mtu),
+        }
     }
 
     /// Returns what was found.
@@ -464,15 +528,14 @@ impl PathMtu {
             Narrows::Silent => {
                 let known = self.hops.iter().find(|hop| hop.hop == after);
                 let place = match known.and_then(|hop| hop.address) {
-                    Some(address) => format!("behind {address} (hop {after})"),
-                    None if after == 0 => "from this host on".into(),
-                    None => format!("behind hop {after}"),
+                    Some(address) => format!("behind {address} (hop {after}), before hop {before}"),
+                    None if after == 0 => format!("between this host and hop {before}"),
+                    None => format!("behind hop {after}, before hop {before}"),
                 };
                 (
                     "mtu-black-hole",
                     format!(
-                        "packets of more than {mtu} bytes vanish {place}, before hop {before}, and no router reports an \
-                         MTU: a black hole"
+                        "packets of more than {mtu} bytes vanish {place}, and no router reports an MTU: a black hole"
                     ),
                 )
             }
@@ -647,6 +710,46 @@ mod tests {
             remarks[1].text.contains("vanish behind 10.2.0.1 (hop 2)"),
             "{remarks:?}"
         );
+    }
+
+    #[test]
+    fn hops_that_limit_their_answers_are_asked_slowly() {
+        let mut path = path([WIDE, WIDE, WIDE, (1400, Does::Nothing), WIDE]);
+        // Hop 2 answers one of five probes, and hop 3 one of three.
+        let mut net = Net::new(&[1; 5], true, 1);
+        let (mut report, _) = net.trace(|_| ());
+        for hop in &mut report.hops[1..3] {
+            hop.verdict = Verdict::LimitsAnswers;
+        }
+        let target = "10.255.0.1".parse().expect("address");
+        let mut search = MtuSearch::new(&report, target, (1500, 60));
+        let mut slow = [0; 2];
+        loop {
+            let is_slow = search.pause_ns() > 0;
+            let tests = search.tests();
+            if tests.is_empty() {
+                break;
+            }
+            for test in tests {
+                let mut answers = Vec::new();
+                for ttl in &test.ttls {
+                    let limit = [5, 3][usize::from(*ttl == 3)];
+                    let is_limited = matches!(ttl, 2 | 3);
+                    assert_eq!(is_limited, is_slow, "{test:?}");
+                    if is_limited {
+                        slow[usize::from(*ttl == 3)] += 1;
+                    }
+                    let is_answered = !is_limited || slow[usize::from(*ttl == 3)] % limit == 0;
+                    answers.extend(is_answered.then(|| path.answer(test.bytes, *ttl)));
+                }
+                search.add(test.bytes, &answers);
+            }
+        }
+        let found = search.report();
+        assert_eq!(narrow(&found), [(3, 4, 1400, Narrows::Silent)]);
+        assert_eq!(slow, [3, 3]);
+        let hops: Vec<u8> = found.hops.iter().map(|hop| hop.hop).collect();
+        assert_eq!(hops, [1, 3, 4, 5]);
     }
 
     #[test]

@@ -101,9 +101,12 @@ impl Demo {
         far.wire
             .a_to_b(|way| way.drop = Some(Box::new(|frame| frame.len() > NARROW_FRAME)));
         let fault = self.show(&["doctor", FAR])?;
+        self.print("  Where, and how long packets may be, to the byte:")?;
+        let lengths = self.show(&["trace", "-n", "--fast", "--mtu", FAR])?;
         Ok(Demo::has(&small, &["from 10.8.3.9"])
             && Demo::has(&fault, &["cause: mtu-black-hole"])
-            && Demo::has(&fault, &["hop 3"]))
+            && Demo::has(&fault, &["hop 3"])
+            && Demo::has(&lengths, &["4", FAR, "1400"]))
     }
 }
 

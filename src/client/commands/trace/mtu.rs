@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::net::if_::if_nametoindex;
 
@@ -42,6 +42,11 @@ pub(super) fn find(
         ..options.clone()
     };
     loop {
+        let due = Instant::now() + Duration::from_nanos(search.pause_ns());
+        if wait_until(due, interrupt)? {
+            interrupt.take();
+            return Ok(None);
+        }
         let tests = search.tests();
         if tests.is_empty() {
             return Ok(Some(search.report()));
@@ -64,10 +69,6 @@ pub(super) fn find(
         })?;
         for (test, answers) in tests.iter().zip(answers) {
             search.add(test.bytes, &answers);
-        }
-        if wait_until(Instant::now(), interrupt)? {
-            interrupt.take();
-            return Ok(None);
         }
     }
 }
