@@ -106,6 +106,7 @@ impl Demo {
         Ok(Demo::has(&small, &["from 10.8.3.9"])
             && Demo::has(&fault, &["cause: mtu-black-hole"])
             && Demo::has(&fault, &["hop 3"])
+            && Demo::has(&lengths, &["vanish behind 10.8.2.2 (hop 3)"])
             && Demo::has(&lengths, &["4", FAR, "1400"]))
     }
 }
