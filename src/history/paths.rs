@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use netsonde_core::protocol::history::{TracedHop, TracedPath};
 use netsonde_core::protocol::time;
-use netsonde_core::trace::path::{HopAnswers, Relation, Remembered, compare};
+use netsonde_core::trace::path::{Compared, HopAnswers, Relation, Remembered, compare, merge};
 use serde::{Deserialize, Serialize};
 
 /// Probes of a look: with an interval of a minute ten a minute to each network.
@@ -19,15 +19,20 @@ pub const MAX_PATHS: usize = 4096;
 /// Former paths of a network that are remembered, and of all together. The oldest go first.
 const MAX_FORMER: usize = 8;
 const MAX_ALL_FORMER: usize = 4096;
-/// Looks and traces that begin in a second. One takes as long as its time limit, a second, where a hop is silent, and two
-/// are made at a time. More networks than this in an interval are looked at less often: 1,000 once in eight minutes.
-pub const MAX_A_SECOND: usize = 2;
+/// Looks and traces that begin in a second. Routers answer one a second to each host by default (Linux: icmp_ratelimit), and
+/// the first ones are those of all paths. More networks than this in an interval are looked at less often: 1,000 once in
+/// 17 minutes.
+pub const MAX_A_SECOND: usize = 1;
 /// Jobs that were given out and are not done.
 const MAX_PENDING: usize = 8;
 /// Doubts that a trace did not confirm after which an address is taken for one of several ways.
 const MAX_DOUBTS: usize = 3;
 /// Changes of a path within an hour of which each is an event: of one that flaps, further ones are counted.
 pub const MAX_CHANGES: usize = 6;
+/// Traces that are added up where the answers of one are too few to tell a change from an equal way, and the time in
+/// nanoseconds between them: a router that limits its answers has some again.
+const MAX_GATHERED: usize = 4;
+const GATHER_NS: u64 = 5_000_000_000;
 /// Intervals after which a path whose target did not answer is traced again.
 const RETRACE: u64 = 10;
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -66,6 +71,22 @@ impl Path {
     pub fn hops(&self) -> Vec<HopAnswers> {
         self.hops.hops()
     }
+}
+
+/// Returns the TTLs of a look with a number: those that answer, and one of those that do not, which may only limit their
+/// answers. Of a longer path another part each time.
+fn to_look_at(path: &Remembered, number: usize) -> Vec<u8> {
+    let answering = path.answering();
+    let last = answering.last().copied().unwrap_or(0);
+    let silent: Vec<u8> = (1..last).filter(|hop| !answering.contains(hop)).collect();
+    let count = answering.len().min(MAX_STEPS - 1);
+    let from = number.wrapping_mul(count);
+    let hops = (0..count).map(|step| answering[from.wrapping_add(step) % answering.len()]);
+    let mut hops: Vec<u8> = hops.collect();
+    if !silent.is_empty() {
+        hops.push(silent[number % silent.len()]);
+    }
+    hops
 }
 
 fn traced(hops: &[HopAnswers]) -> Vec<TracedHop> {
@@ -123,8 +144,10 @@ struct Network {
     doubt_ns: u64,
     /// Answers that a trace did not confirm.
     doubts: Vec<(u8, IpAddr)>,
-    /// Where the next look begins, of paths that are longer than one.
+    /// Number of looks.
     at: usize,
+    /// Answers of traces that were too few to decide, and the number of these traces.
+    gathered: (Vec<HopAnswers>, usize),
     /// When it was traced last, in nanoseconds since 1970; 0 if it was not since the start.
     traced_ns: u64,
 }
@@ -208,6 +231,7 @@ impl Paths {
                     doubt_ns: 0,
                     doubts: Vec::new(),
                     at: 0,
+                    gathered: (Vec::new(), 0),
                     traced_ns: 0,
                 },
             };
@@ -322,15 +346,12 @@ impl Paths {
             let known = known.filter(|path| path.target == network.target.address);
             // What is beyond a target that did not answer is not known.
             let again_ns = network.traced_ns.saturating_add(RETRACE * self.interval_ns);
-            let is_known =
-                |path: &&Path| network.doubt_ns == 0 && (path.is_reached || now_ns < again_ns);
+            let has_doubt = network.doubt_ns > 0 || network.gathered.1 > 0;
+            let is_known = |path: &&Path| !has_doubt && (path.is_reached || now_ns < again_ns);
             let job = match known.filter(is_known) {
                 Some(path) if !path.hops.is_empty() => {
-                    let all = path.hops.answering();
-                    let count = all.len().min(MAX_STEPS);
-                    let hops = (0..count).map(|step| all[(network.at + step) % all.len()]);
-                    let hops = hops.collect();
-                    network.at = (network.at + count) % all.len();
+                    let hops = to_look_at(&path.hops, network.at);
+                    network.at = network.at.wrapping_add(1);
                     Job::Look(hops)
                 }
                 _ => {
@@ -427,15 +448,14 @@ impl Paths {
         is_reached: bool,
         now_ns: u64,
     ) -> Option<Change> {
-        let network = self.networks.get_mut(key);
-        let doubt_ns = network.as_ref().map_or(0, |network| network.doubt_ns);
-        let doubts = match network {
-            Some(network) => {
-                network.doubt_ns = 0;
-                network.doubts.clone()
-            }
-            None => Vec::new(),
+        let Some(network) = self.networks.get_mut(key) else {
+            self.pending = self.pending.saturating_sub(1);
+            return None;
         };
+        let doubt_ns = std::mem::take(&mut network.doubt_ns);
+        let doubts = network.doubts.clone();
+        let (before, count) = std::mem::take(&mut network.gathered);
+        let hops = &merge(&before, hops)[..];
         self.done(key, now_ns, self.interval_ns);
         if hops.is_empty() {
             // Nothing answers: nothing is known of it.
@@ -460,6 +480,16 @@ impl Paths {
         let changed: Vec<_> = (compared.iter())
             .filter(|one| one.relation == Relation::Changed)
             .collect();
+        let is_open = |one: &Compared| one.relation == Relation::Uncertain && one.is_disjoint();
+        if changed.is_empty() && compared.iter().any(is_open) && count + 1 < MAX_GATHERED {
+            if let Some(network) = self.networks.get_mut(key) {
+                network.doubt_ns = doubt_ns;
+                network.gathered = (hops.to_vec(), count + 1);
+            }
+            self.pending += 1;
+            self.done(key, now_ns, GATHER_NS);
+            return None;
+        }
         let Some(first) = changed.first() else {
             known.hops.learn(hops);
             known.is_reached |= is_reached;
@@ -677,6 +707,69 @@ mod tests {
     }
 
     #[test]
+    fn few_answers_are_added_up_before_they_are_judged() {
+        let (mut paths, key) = learned(&["10.1.0.2"]);
+        let now = START + MINUTE;
+        assert_eq!(paths.due(now).len(), 1);
+        paths.looked(&key, &[answer(2, "10.2.0.2", now)], now);
+        // Routers that limit their answers: two at a time.
+        let few = |address: &str| {
+            let mut hop = hop(2, &[address]);
+            for count in hop.addresses.values_mut() {
+                count.answers = 2;
+            }
+            [hop]
+        };
+        let jobs = paths.due(now);
+        assert_eq!(jobs[0].2, Job::Trace);
+        let target = jobs[0].1.address.clone();
+        assert_eq!(
+            paths.traced(&key, &target, &few("10.2.0.2"), true, now),
+            None
+        );
+        assert_eq!(paths.due(now + SECOND), []);
+        let later = now + 5 * SECOND;
+        assert_eq!(paths.due(later)[0].2, Job::Trace);
+        let change = paths.traced(&key, &target, &few("10.2.0.2"), true, later);
+        assert_eq!(change.unwrap().time_ns, now);
+        assert_eq!(paths.pending, 0);
+        // If the former one answers again, both are ways.
+        let (mut paths, key) = learned(&["10.1.0.2"]);
+        assert_eq!(paths.due(now).len(), 1);
+        paths.looked(&key, &[answer(2, "10.2.0.2", now)], now);
+        assert_eq!(paths.due(now).len(), 1);
+        assert_eq!(
+            paths.traced(&key, &target, &few("10.2.0.2"), true, now),
+            None
+        );
+        assert_eq!(paths.due(later).len(), 1);
+        assert_eq!(
+            paths.traced(&key, &target, &few("10.1.0.2"), true, later),
+            None
+        );
+        let (path, _) = paths.at(&key, later).unwrap();
+        assert_eq!(path.hops()[1].addresses.len(), 2);
+        assert_eq!(paths.due(later + SECOND), []);
+        assert_eq!(paths.due(later + MINUTE).len(), 1);
+    }
+
+    #[test]
+    fn looks_come_to_all_hops_and_to_silent_ones_in_turn() {
+        let far: Vec<HopAnswers> = [1, 2, 4, 6, 7, 8, 9, 10, 11, 12, 13, 14]
+            .map(|ttl| hop(ttl, &["10.0.0.1"]))
+            .into();
+        let path = Remembered::new(&far);
+        let mut seen = BTreeSet::new();
+        for number in 0..4 {
+            let hops = to_look_at(&path, number);
+            assert_eq!(hops.len(), MAX_STEPS);
+            seen.extend(hops);
+        }
+        assert_eq!(seen, (1..=14).collect());
+        assert_eq!(to_look_at(&Remembered::new(&far[..2]), 5), [1, 2]);
+    }
+
+    #[test]
     fn a_way_that_no_trace_shows_is_one_of_several() {
         let (mut paths, key) = learned(&["10.1.0.2"]);
         let hops = [hop(1, &["10.0.0.254"]), hop(2, &["10.1.0.2"])];
@@ -701,10 +794,10 @@ mod tests {
         let mut paths = Paths::restore(MINUTE, std::iter::empty(), std::iter::empty());
         paths.set_networks(networks(5000), START);
         assert_eq!(paths.left_out, 5000 - MAX_PATHS as u64);
-        assert_eq!(paths.interval_ns(), 2048 * SECOND);
+        assert_eq!(paths.interval_ns(), 4096 * SECOND);
         let hops = [hop(1, &["10.0.0.254"])];
         let mut seen = BTreeMap::new();
-        for second in 0..3 * 2048 {
+        for second in 0..3 * 4096 {
             let now = START + second * SECOND;
             let jobs = paths.due(now);
             assert!(jobs.len() <= MAX_A_SECOND);
