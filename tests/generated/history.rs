@@ -58,7 +58,7 @@ pub fn netsonde_historian_8() -> String {
     page.head("PATHS");
     page.text(&format!(
         "The path to each network of targets (IPv4 /24, IPv6 /64) is traced by echo requests, and then looked at once in \
-         history.path_interval of netsonde.toml(5), by default a minute, with a probe to each hop that answers, at most \
+         history.path_interval of netsonde.toml(5), by default a minute, with a probe to each hop that answers and to one that does not, at most \
          {MAX_STEPS}; of a longer path another part each time. Targets of a network share the path, which is that of one of them; \
          monitors with another source, interface or DSCP have their own. One path is looked at in a second: \
          routers mostly answer one probe a second to each host, and the first ones are those of all paths. With more than {} \
