@@ -169,8 +169,9 @@ impl Tracing {
             target: target.into(),
             options,
             job,
+            is_urgent,
         };
-        tracer.order(order, is_urgent);
+        tracer.order(order);
     }
 
     /// Returns the key of a network that stands for an address, whatever the options of its monitor.

@@ -7,11 +7,14 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
+use netsonde_core::protocol::history::TracedHop;
 use netsonde_core::protocol::trace::{Options, ProbeCall, ProbeReply, Step};
 use netsonde_core::trace::path::{answerer, is_unsent};
 use netsonde_core::trace::{Settings, Trace};
 use netsonde_history::paths::Job;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc::Sender;
 
 use super::run::{Done, Found, Report};
@@ -29,6 +32,13 @@ const MAX_HOPS: u8 = 30;
 /// Maximum number of flows of a trace: more than it sends probes.
 const MAX_FLOWS: u16 = 4096;
 
+/// Hops behind the last that answered to which probes are sent once more, how often, and after which pause: with the time
+/// limit of the probes before it more than a second, so that a router that limits its answers to one a second, which is
+/// usual, has one.
+const BEYOND: u64 = 3;
+const BEYOND_ROUNDS: usize = 3;
+const BEYOND_PAUSE: Duration = Duration::from_millis(200);
+
 /// What a thread is to do.
 #[derive(Debug)]
 pub struct Order {
@@ -40,6 +50,8 @@ pub struct Order {
     pub options: Options,
     /// What to do.
     pub job: Job,
+    /// Whether it is for an outage, and comes before others.
+    pub is_urgent: bool,
 }
 
 #[derive(Default)]
@@ -92,10 +104,10 @@ impl Tracer {
         })
     }
 
-    /// Has an order done; before others if it is urgent. The caller limits how many wait.
-    pub fn order(&self, order: Order, is_urgent: bool) {
+    /// Has an order done. The caller limits how many wait.
+    pub fn order(&self, order: Order) {
         let mut queue = lock(&self.shared.queue);
-        match is_urgent {
+        match order.is_urgent {
             true => queue.orders.push_front(order),
             false => queue.orders.push_back(order),
         }
@@ -215,13 +227,59 @@ impl Worker {
         Ok(found)
     }
 
-    fn trace(&self, order: &Order, target: IpAddr) -> Result<(Found, u64), Error> {
+    /// Probes the hops behind the last that answered again. Adds those that answer, and returns the number of probes.
+    fn look_beyond(
+        &mut self,
+        order: &Order,
+        target: IpAddr,
+        hops: &mut Vec<TracedHop>,
+    ) -> Result<u64, Error> {
+        let mut probes = 0;
+        for _ in 0..BEYOND_ROUNDS {
+            if hops
+                .last()
+                .is_some_and(|hop| hop.error.is_some() || is_at(hop, target))
+                || self.pause()
+            {
+                break;
+            }
+            let last = hops.last().map_or(0, |hop| hop.hop);
+            let beyond: Vec<u8> = (last + 1..=last + BEYOND)
+                .filter_map(|hop| u8::try_from(hop).ok())
+                .collect();
+            probes += beyond.len() as u64;
+            let mut found = self.look(order, target, &beyond)?;
+            found.sort_unstable();
+            for (hop, address, _) in found {
+                hops.push(TracedHop {
+                    hop: hop.into(),
+                    addresses: vec![address.to_string()],
+                    answers: 1,
+                    error: None,
+                });
+                if address == target {
+                    break;
+                }
+            }
+        }
+        Ok(probes)
+    }
+
+    /// Waits. Returns whether the historian ends.
+    fn pause(&self) -> bool {
+        let mut wanted = [PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
+        let pause = PollTimeout::try_from(BEYOND_PAUSE).unwrap_or(PollTimeout::MAX);
+        poll(&mut wanted, pause).is_ok_and(|ready| ready > 0)
+    }
+
+    fn trace(&mut self, order: &Order, target: IpAddr) -> Result<(Found, u64), Error> {
         let settings = Settings {
             target,
             first: 1,
             last: MAX_HOPS,
-            queries: 1,
-            flows: None,
+            // Where the path ends is found with two probes to each hop: routers that limit their answers answer these.
+            queries: if order.is_urgent { 2 } else { 1 },
+            flows: order.is_urgent.then_some(1),
             most_flows: MAX_FLOWS,
             tos: order.options.tos.unwrap_or(0),
             timeout_ns: TIMEOUT_NS,
@@ -231,24 +289,35 @@ impl Worker {
         let mut trace = Trace::new(settings, monotonic_ns());
         let mut has_left = false;
         let (socket, options) = (&self.shared.socket, &order.options);
-        let stop = self.stopped.as_fd();
+        let stopped = self.stopped.clone();
+        let stop = stopped.as_fd();
         let is_whole = follow(socket, &order.target, options, &mut trace, stop, |answer| {
             has_left |= !is_unsent(answer, target);
         })?;
         let report = trace.report();
-        let probes = u64::from(report.probes);
+        let mut probes = u64::from(report.probes);
+        let mut hops = report.traced();
+        if order.is_urgent && is_whole && has_left && !report.is_reached {
+            probes += self.look_beyond(order, target, &mut hops)?;
+        }
         let found = match is_whole {
             true => Found::Traced {
                 since_ns,
                 answers: report.answers(),
-                hops: report.traced(),
-                is_reached: report.is_reached,
+                is_reached: report.is_reached || hops.iter().any(|hop| is_at(hop, target)),
+                hops,
                 has_left,
             },
             false => Found::Failed("the historian ends".into()),
         };
         Ok((found, probes))
     }
+}
+
+/// Returns whether an address answered at a hop.
+fn is_at(hop: &TracedHop, address: IpAddr) -> bool {
+    let address = address.to_string();
+    hop.addresses.contains(&address)
 }
 
 /// Returns the options of probes that are sent as those of a monitor.

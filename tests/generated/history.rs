@@ -58,18 +58,20 @@ pub fn netsonde_historian_8() -> String {
     page.head("PATHS");
     page.text(&format!(
         "The path to each network of targets (IPv4 /24, IPv6 /64) is traced by echo requests, and then looked at once in \
-         history.path_interval of netsonde.toml(5), by default a minute, with a probe to each hop that answers, at most \
+         history.path_interval of netsonde.toml(5), by default a minute, with a probe to each hop that answers and to one that does not, at most \
          {MAX_STEPS}; of a longer path another part each time. Targets of a network share the path, which is that of one of them; \
-         monitors with another source, interface or DSCP have their own. At most {MAX_A_SECOND} paths are looked at in a \
-         second, so that with more than {} networks each has its turn less often: `netsonde status' shows how often. Up to \
+         monitors with another source, interface or DSCP have their own. One path is looked at in a second: \
+         routers mostly answer one probe a second to each host, and the first ones are those of all paths. With more than {} \
+         networks each has its turn less often; `netsonde status' shows how often. Up to \
          {MAX_PATHS} paths are remembered, each with its last eight former ones.\n\n\
          An answer of another router is a doubt; the path is traced again, and if that confirms it, it is an event, \
          path_changed (see netsonde-events(7)), with the time of the first such answer. Equal ways are told from a change by \
-         the number of answers that did not show them. A router that is silent or limits its answers is no change. Of a path \
+         the number of answers that did not show them, of up to four traces. A router that is silent or limits its answers is no change. Of a path \
          that changes more than {MAX_CHANGES} times in an hour, further changes are counted. A path is also looked at when an \
          outage ends, and when this host's route to a target changes.\n\n\
          When an outage begins, the path to its first target is traced at once, if its probes leave this host: \
-         `netsonde outages ID' shows it beside the one before. Outages share a trace within 30 s if their targets are of one \
+         `netsonde outages ID' shows it beside the one before. It has two probes for each hop, and where answers end three more \
+         for the hops behind, since a router may only limit its answers. Outages share a trace within 30 s if their targets are of one \
          network, or their paths had the same hop, which does not answer now. At most 20 begin in a minute; what is \
          not traced says so. `netsonde trace --compare TIME' compares a trace with the path of that time. history.paths turns \
          all of this off.",

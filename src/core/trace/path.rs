@@ -133,6 +133,27 @@ pub fn compare(before: &[HopAnswers], now: &[HopAnswers]) -> Vec<Compared> {
     (1..=last.unwrap_or(0)).map(compared).collect()
 }
 
+impl Compared {
+    /// Returns whether none of the former addresses answers, and others do.
+    pub fn is_disjoint(&self) -> bool {
+        let is_gone = |address: &IpAddr| !self.now.contains(address);
+        !self.before.is_empty() && !self.now.is_empty() && self.before.iter().all(is_gone)
+    }
+}
+
+/// Adds up the answers of two traces of a path.
+pub fn merge(one: &[HopAnswers], other: &[HopAnswers]) -> Vec<HopAnswers> {
+    let mut all: BTreeMap<u8, HopAnswers> = BTreeMap::new();
+    for hop in one.iter().chain(other) {
+        let sum = all.entry(hop.hop).or_default();
+        sum.hop = hop.hop;
+        for (address, count) in &hop.addresses {
+            sum.addresses.entry(*address).or_default().answers += count.answers;
+        }
+    }
+    all.into_values().collect()
+}
+
 /// Returns who answered a probe, unless it was refused on the way: who refuses it need not be a hop.
 pub fn answerer(answer: &Answer, target: IpAddr) -> Option<IpAddr> {
     match kind(answer, target) {

@@ -77,21 +77,26 @@ impl Comparison {
         let own = own.parse::<IpAddr>().ok().map(|own| (own, address));
         let compared = compare(&from_traced(&path.hops, own), &report.answers());
         let text = |all: &[IpAddr]| all.iter().map(IpAddr::to_string).collect();
-        let hops = compared.iter().map(|one| Hop {
-            hop: one.hop,
-            relation: match one.relation {
-                Relation::Same => "same",
-                Relation::Changed => "changed",
-                Relation::Uncertain => "uncertain",
-                Relation::SilentNow => "silent_now",
-                Relation::SilentBefore => "silent_before",
-            },
-            before: text(&one.before),
-            now: text(&one.now),
-            since: match one.relation {
-                Relation::Changed => since(one, &known.later),
+        let hops = compared.iter().map(|one| {
+            let since = match one.relation {
+                Relation::Changed | Relation::Uncertain => since(one, &known.later),
                 _ => None,
-            },
+            };
+            Hop {
+                hop: one.hop,
+                relation: match one.relation {
+                    Relation::Same => "same",
+                    Relation::Changed => "changed",
+                    // The historian has had more answers.
+                    Relation::Uncertain if since.is_some() => "changed",
+                    Relation::Uncertain => "uncertain",
+                    Relation::SilentNow => "silent_now",
+                    Relation::SilentBefore => "silent_before",
+                },
+                before: text(&one.before),
+                now: text(&one.now),
+                since,
+            }
         });
         Comparison {
             target: path.target.clone(),

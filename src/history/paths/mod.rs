@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use netsonde_core::protocol::history::{TracedHop, TracedPath};
 use netsonde_core::protocol::time;
-use netsonde_core::trace::path::{HopAnswers, Relation, Remembered, compare};
+use netsonde_core::trace::path::{Compared, HopAnswers, Relation, Remembered, compare, merge};
 use serde::{Deserialize, Serialize};
 
 /// Probes of a look: with an interval of a minute ten a minute to each network.
@@ -19,15 +19,20 @@ pub const MAX_PATHS: usize = 4096;
 /// Former paths of a network that are remembered, and of all together. The oldest go first.
 const MAX_FORMER: usize = 8;
 const MAX_ALL_FORMER: usize = 4096;
-/// Looks and traces that begin in a second. One takes as long as its time limit, a second, where a hop is silent, and two
-/// are made at a time. More networks than this in an interval are looked at less often: 1,000 once in eight minutes.
-pub const MAX_A_SECOND: usize = 2;
+/// Looks and traces that begin in a second. Routers answer one a second to each host by default (Linux: icmp_ratelimit), and
+/// the first ones are those of all paths. More networks than this in an interval are looked at less often: 1,000 once in
+/// 17 minutes.
+pub const MAX_A_SECOND: usize = 1;
 /// Jobs that were given out and are not done.
 const MAX_PENDING: usize = 8;
 /// Doubts that a trace did not confirm after which an address is taken for one of several ways.
 const MAX_DOUBTS: usize = 3;
 /// Changes of a path within an hour of which each is an event: of one that flaps, further ones are counted.
 pub const MAX_CHANGES: usize = 6;
+/// Traces that are added up where the answers of one are too few to tell a change from an equal way, and the time in
+/// nanoseconds between them: a router that limits its answers has some again.
+const MAX_GATHERED: usize = 4;
+const GATHER_NS: u64 = 5_000_000_000;
 /// Intervals after which a path whose target did not answer is traced again.
 const RETRACE: u64 = 10;
 const HOUR_NS: u64 = 3_600_000_000_000;
@@ -65,6 +70,38 @@ impl Path {
     /// Returns its hops.
     pub fn hops(&self) -> Vec<HopAnswers> {
         self.hops.hops()
+    }
+}
+
+/// Returns the TTLs of a look with a number: those that answer, and one of those that do not, which may only limit their
+/// answers. Of a longer path another part each time.
+fn to_look_at(path: &Remembered, number: usize) -> Vec<u8> {
+    let answering = path.answering();
+    let last = answering.last().copied().unwrap_or(0);
+    let silent: Vec<u8> = (1..last).filter(|hop| !answering.contains(hop)).collect();
+    let count = answering.len().min(MAX_STEPS - 1);
+    let from = number.wrapping_mul(count);
+    let hops = (0..count).map(|step| answering[from.wrapping_add(step) % answering.len()]);
+    let mut hops: Vec<u8> = hops.collect();
+    if !silent.is_empty() {
+        hops.push(silent[number % silent.len()]);
+    }
+    hops
+}
+
+/// Says in words what has changed: the first hop, and how many more.
+fn words_of(changed: &[&Compared]) -> String {
+    let Some(first) = changed.first() else {
+        return String::new();
+    };
+    let join = |all: &[IpAddr]| {
+        let all: Vec<String> = all.iter().map(IpAddr::to_string).collect();
+        all.join(" or ")
+    };
+    let (before, now) = (join(&first.before), join(&first.now));
+    match changed.len() - 1 {
+        0 => format!("hop {} was {before}, is {now}", first.hop),
+        more => format!("hop {} was {before}, is {now}, and {more} more", first.hop),
     }
 }
 
@@ -123,8 +160,10 @@ struct Network {
     doubt_ns: u64,
     /// Answers that a trace did not confirm.
     doubts: Vec<(u8, IpAddr)>,
-    /// Where the next look begins, of paths that are longer than one.
+    /// Number of looks.
     at: usize,
+    /// Answers of traces that were too few to decide, and the number of these traces.
+    gathered: (Vec<HopAnswers>, usize),
     /// When it was traced last, in nanoseconds since 1970; 0 if it was not since the start.
     traced_ns: u64,
 }
@@ -208,6 +247,7 @@ impl Paths {
                     doubt_ns: 0,
                     doubts: Vec::new(),
                     at: 0,
+                    gathered: (Vec::new(), 0),
                     traced_ns: 0,
                 },
             };
@@ -322,15 +362,12 @@ impl Paths {
             let known = known.filter(|path| path.target == network.target.address);
             // What is beyond a target that did not answer is not known.
             let again_ns = network.traced_ns.saturating_add(RETRACE * self.interval_ns);
-            let is_known =
-                |path: &&Path| network.doubt_ns == 0 && (path.is_reached || now_ns < again_ns);
+            let has_doubt = network.doubt_ns > 0 || network.gathered.1 > 0;
+            let is_known = |path: &&Path| !has_doubt && (path.is_reached || now_ns < again_ns);
             let job = match known.filter(is_known) {
                 Some(path) if !path.hops.is_empty() => {
-                    let all = path.hops.answering();
-                    let count = all.len().min(MAX_STEPS);
-                    let hops = (0..count).map(|step| all[(network.at + step) % all.len()]);
-                    let hops = hops.collect();
-                    network.at = (network.at + count) % all.len();
+                    let hops = to_look_at(&path.hops, network.at);
+                    network.at = network.at.wrapping_add(1);
                     Job::Look(hops)
                 }
                 _ => {
@@ -427,15 +464,14 @@ impl Paths {
         is_reached: bool,
         now_ns: u64,
     ) -> Option<Change> {
-        let network = self.networks.get_mut(key);
-        let doubt_ns = network.as_ref().map_or(0, |network| network.doubt_ns);
-        let doubts = match network {
-            Some(network) => {
-                network.doubt_ns = 0;
-                network.doubts.clone()
-            }
-            None => Vec::new(),
+        let Some(network) = self.networks.get_mut(key) else {
+            self.pending = self.pending.saturating_sub(1);
+            return None;
         };
+        let doubt_ns = std::mem::take(&mut network.doubt_ns);
+        let doubts = network.doubts.clone();
+        let (before, count) = std::mem::take(&mut network.gathered);
+        let hops = &merge(&before, hops)[..];
         self.done(key, now_ns, self.interval_ns);
         if hops.is_empty() {
             // Nothing answers: nothing is known of it.
@@ -457,29 +493,34 @@ impl Paths {
             return None;
         };
         let compared = compare(&known.hops.hops(), hops);
-        let changed: Vec<_> = (compared.iter())
+        let changed: Vec<&Compared> = (compared.iter())
             .filter(|one| one.relation == Relation::Changed)
             .collect();
-        let Some(first) = changed.first() else {
+        let is_open = |one: &Compared| one.relation == Relation::Uncertain && one.is_disjoint();
+        if changed.is_empty() && compared.iter().any(is_open) && count + 1 < MAX_GATHERED {
+            if let Some(network) = self.networks.get_mut(key) {
+                network.doubt_ns = doubt_ns;
+                network.gathered = (hops.to_vec(), count + 1);
+            }
+            self.pending += 1;
+            self.done(key, now_ns, GATHER_NS);
+            return None;
+        }
+        if changed.is_empty() {
             known.hops.learn(hops);
             known.is_reached |= is_reached;
             known.seen_ns = now_ns;
             self.changed.insert(key.to_owned());
             self.settle_doubts(key, &doubts);
             return None;
-        };
-        let join = |all: &[IpAddr]| {
-            let all: Vec<String> = all.iter().map(IpAddr::to_string).collect();
-            all.join(" or ")
-        };
-        let (before, now) = (join(&first.before), join(&first.now));
-        let mut words = format!("hop {} was {before}, is {now}", first.hop);
-        if changed.len() > 1 {
-            words.push_str(&format!(", and {} more", changed.len() - 1));
         }
-        let before = known.traced();
-        let after = new.traced();
-        let time_ns = new.since_ns;
+        let (before, words) = (known.traced(), words_of(&changed));
+        Some(self.change(key, before, new, words))
+    }
+
+    /// Remembers another path, and returns what is told of the change.
+    fn change(&mut self, key: &str, before: TracedPath, new: Path, words: String) -> Change {
+        let (after, time_ns, now_ns) = (new.traced(), new.since_ns, new.seen_ns);
         if let Some(network) = self.networks.get_mut(key) {
             network.doubts.clear();
         }
@@ -489,13 +530,13 @@ impl Paths {
         let is_suppressed = lately.count() > MAX_CHANGES;
         self.changes.0 += 1;
         self.changes.1 += u64::from(is_suppressed);
-        Some(Change {
+        Change {
             before,
             after,
             time_ns,
             is_suppressed,
             words,
-        })
+        }
     }
 
     /// An address that answers again and again, and that no trace shows, is one of several ways.
@@ -578,153 +619,4 @@ impl Paths {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use netsonde_core::trace::path::Count;
-
-    const SECOND: u64 = 1_000_000_000;
-    const START: u64 = 1_800_000_000 * SECOND;
-    const MINUTE: u64 = 60 * SECOND;
-
-    fn hop(hop: u8, addresses: &[&str]) -> HopAnswers {
-        let count = Count {
-            answers: 6,
-            missed: 0,
-        };
-        HopAnswers {
-            hop,
-            addresses: (addresses.iter())
-                .map(|address| (address.parse().unwrap(), count))
-                .collect(),
-        }
-    }
-
-    fn networks(count: u32) -> BTreeMap<String, Target> {
-        let one = |series: u32| {
-            let address = format!("10.{}.{}.1", series / 256, series % 256);
-            (network(&address).unwrap(), Target { series, address })
-        };
-        (0..count).map(one).collect()
-    }
-
-    /// A memory of one network, whose path is known.
-    fn learned(second: &[&str]) -> (Paths, String) {
-        let mut paths = Paths::restore(MINUTE, std::iter::empty(), std::iter::empty());
-        paths.set_networks(networks(1), START);
-        let [(key, target, Job::Trace)] = &paths.due(START)[..] else {
-            panic!("a path that is not known is traced");
-        };
-        let hops = [hop(1, &["10.0.0.254"]), hop(2, second)];
-        let found = paths.traced(key, &target.address, &hops, true, START);
-        assert_eq!(found, None);
-        (paths, key.clone())
-    }
-
-    fn answer(hop: u8, address: &str, sent_ns: u64) -> (u8, IpAddr, u64) {
-        (hop, address.parse().unwrap(), sent_ns)
-    }
-
-    #[test]
-    fn networks_are_named_by_their_prefix() {
-        for (address, expected) in [
-            ("10.9.0.77", Some("10.9.0.0/24")),
-            ("2001:db8:1:2:3::4", Some("2001:db8:1:2::/64")),
-            ("fe80::1%e0", Some("fe80::%e0/64")),
-            ("host", None),
-        ] {
-            assert_eq!(network(address).as_deref(), expected);
-        }
-    }
-
-    #[test]
-    fn a_change_is_told_once_with_its_second() {
-        let (mut paths, key) = learned(&["10.1.0.2"]);
-        assert_eq!(paths.due(START + SECOND), []);
-        let now = START + MINUTE;
-        let jobs = paths.due(now);
-        assert_eq!(jobs[0].2, Job::Look(vec![1, 2]));
-        // Silence is no change.
-        paths.looked(&key, &[answer(1, "10.0.0.254", now)], now);
-        assert_eq!(paths.due(now + SECOND), []);
-        let now = START + 2 * MINUTE;
-        assert_eq!(paths.due(now).len(), 1);
-        paths.looked(&key, &[answer(2, "10.2.0.2", now + 5)], now + SECOND);
-        // At once, and by a trace.
-        let jobs = paths.due(now + SECOND);
-        assert_eq!(jobs[0].2, Job::Trace);
-        let hops = [hop(1, &["10.0.0.254"]), hop(2, &["10.2.0.2"])];
-        let target = jobs[0].1.address.clone();
-        let change = paths
-            .traced(&key, &target, &hops, true, now + 3 * SECOND)
-            .unwrap();
-        assert_eq!(change.time_ns, now + 5);
-        assert_eq!(change.words, "hop 2 was 10.1.0.2, is 10.2.0.2");
-        assert_eq!(change.before.hops[1].addresses, ["10.1.0.2"]);
-        assert_eq!(change.after.hops[1].addresses, ["10.2.0.2"]);
-        // Both are there, each at its time.
-        let (path, later) = paths.at(&key, START + MINUTE).unwrap();
-        assert_eq!((path.hops()[1].addresses.len(), later.len()), (1, 1));
-        assert!(paths.at(&key, START - 1).is_none());
-        assert_eq!(paths.first_ns(&key), Some(START));
-        let (known, former) = paths.take_changes();
-        let known = known.into_iter().map(|(key, path)| (key, path.unwrap()));
-        let former = former
-            .into_iter()
-            .filter_map(|(key, all)| Some((key, all?)));
-        let again = Paths::restore(MINUTE, known, former);
-        let (path, _) = again.at(&key, START + MINUTE).unwrap();
-        assert_eq!(path.traced().hops, change.before.hops);
-    }
-
-    #[test]
-    fn a_way_that_no_trace_shows_is_one_of_several() {
-        let (mut paths, key) = learned(&["10.1.0.2"]);
-        let hops = [hop(1, &["10.0.0.254"]), hop(2, &["10.1.0.2"])];
-        for round in 1..=3 {
-            let now = START + round * MINUTE;
-            let jobs = paths.due(now);
-            assert!(matches!(jobs[0].2, Job::Look(_)));
-            paths.looked(&key, &[answer(2, "10.2.0.2", now)], now);
-            let jobs = paths.due(now);
-            assert_eq!(jobs[0].2, Job::Trace);
-            let target = jobs[0].1.address.clone();
-            assert_eq!(paths.traced(&key, &target, &hops, true, now), None);
-        }
-        let now = START + 4 * MINUTE;
-        assert_eq!(paths.due(now).len(), 1);
-        paths.looked(&key, &[answer(2, "10.2.0.2", now)], now);
-        assert_eq!(paths.due(now + SECOND), []);
-    }
-
-    #[test]
-    fn many_networks_are_looked_at_in_turn_and_less_often() {
-        let mut paths = Paths::restore(MINUTE, std::iter::empty(), std::iter::empty());
-        paths.set_networks(networks(5000), START);
-        assert_eq!(paths.left_out, 5000 - MAX_PATHS as u64);
-        assert_eq!(paths.interval_ns(), 2048 * SECOND);
-        let hops = [hop(1, &["10.0.0.254"])];
-        let mut seen = BTreeMap::new();
-        for second in 0..3 * 2048 {
-            let now = START + second * SECOND;
-            let jobs = paths.due(now);
-            assert!(jobs.len() <= MAX_A_SECOND);
-            for (key, target, job) in jobs {
-                *seen.entry(key.clone()).or_insert(0) += 1;
-                match job {
-                    Job::Trace => {
-                        assert_eq!(paths.traced(&key, &target.address, &hops, true, now), None);
-                    }
-                    Job::Look(steps) => {
-                        assert!(steps.len() <= MAX_STEPS);
-                        paths.looked(&key, &[answer(1, "10.0.0.254", now)], now);
-                    }
-                }
-            }
-        }
-        assert_eq!(seen.len(), MAX_PATHS);
-        assert!(seen.values().all(|count| *count == 3));
-        // Those that are gone are forgotten after a week, and jobs that are not done hold nothing up for ever.
-        paths.set_networks(networks(1), START + 30 * 24 * HOUR_NS);
-        assert_eq!(paths.known.len(), 1);
-    }
-}
+mod tests;
