@@ -339,6 +339,12 @@ fn trace_types_agree() {
     sides("Add", to_value(add).unwrap(), None);
     let close = to_value(trace::CloseCall { run: 1 }).unwrap();
     sides("Close", close, None);
+    let ports = trace::PortsReply {
+        tcp: vec![1],
+        udp: vec![1],
+    };
+    let none = to_value(std::collections::BTreeMap::<u8, u8>::new()).unwrap();
+    sides("Ports", none, Some(to_value(ports).unwrap()));
 }
 
 #[test]

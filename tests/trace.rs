@@ -38,6 +38,7 @@ fn main() -> ExitCode {
             ("refusals_and_loops", refusals_and_loops),
             ("probes_that_do_not_leave", probes_that_do_not_leave),
             ("forged_errors_change_nothing", forged_errors_change_nothing),
+            ("errors_of_other_traffic", errors_of_other_traffic),
             ("many_at_once", many_at_once),
             ("text_and_errors", text_and_errors),
         ],
@@ -627,6 +628,98 @@ fn forged_errors_change_nothing() -> Outcome {
         (forger.join().unwrap(), traces)
     });
     println!("{traces} traces beside {sent} forged errors");
+    Ok(())
+}
+
+/// What routers answered to programs before the trace is shown with its time and what drew it, once for each kind; what
+/// traces themselves drew is not.
+fn errors_of_other_traffic() -> Outcome {
+    let chain = chain(3, None);
+    for (host, interface) in [(&chain.routers[1], "e1"), (&chain.routers[2], "e0")] {
+        inside(host, "ip", &["link", "set", interface, "mtu", "1300"]);
+    }
+    let target: Ipv4Addr = chain.target().parse()?;
+    let own: Ipv4Addr = "10.1.0.1".parse()?;
+    // Nothing was drawn yet, but by this trace.
+    let report = chain.trace(&["--fast", &chain.target()]);
+    assert_eq!(report.value["drawn"], serde_json::json!([]));
+    let before = jiff::Timestamp::now();
+    chain.h.run(|| -> std::io::Result<()> {
+        let socket = std::net::UdpSocket::bind((own, 4000))?;
+        socket.set_ttl(2)?;
+        for _ in 0..3 {
+            socket.send_to(b"x", (target, 53))?;
+        }
+        let large = socket2::Socket::from(std::net::UdpSocket::bind((own, 4001))?);
+        netsonde::linux::option::set_option(
+            &large,
+            nix::libc::IPPROTO_IP,
+            nix::libc::IP_MTU_DISCOVER,
+            &nix::libc::IP_PMTUDISC_PROBE,
+        )?;
+        large.send_to(&[0; 1400], &std::net::SocketAddr::from((target, 54)).into())?;
+        // The same from elsewhere, and to another target.
+        socket.send_to(b"x", (Ipv4Addr::new(10, 4, 0, 9), 53))?;
+        Ok(())
+    })?;
+    support::firewall(
+        &chain.t,
+        "input",
+        "tcp dport 443 reject with icmp type admin-prohibited",
+    );
+    let refused = chain.h.run(|| std::net::TcpStream::connect((target, 443)));
+    assert!(refused.is_err());
+    let mut report = chain.trace(&["--fast", &chain.target()]);
+    let are_there = |report: &Report| report.value["drawn"].as_array().unwrap().len() == 3;
+    lab::wait_until(support::PATIENCE, || {
+        report = chain.trace(&["--fast", &chain.target()]);
+        are_there(&report)
+    });
+    let drawn = report.value["drawn"].as_array().unwrap();
+    assert_eq!(drawn.len(), 3, "{:#}", report.value["drawn"]);
+    let of = |port: u16| {
+        let found = drawn.iter().find(|one| one["destination_port"] == port);
+        found.unwrap_or_else(|| panic!("no {port}: {drawn:#?}"))
+    };
+    for (port, protocol, from, kind, code, mtu, source_port) in [
+        (53, "udp", "10.2.0.2", 11, 0, Value::Null, Some(4000)),
+        (54, "udp", "10.2.0.2", 3, 4, 1300.into(), Some(4001)),
+        (443, "tcp", "10.4.0.2", 3, 13, Value::Null, None),
+    ] {
+        let one = of(port);
+        assert_eq!(one["protocol"], protocol, "{one}");
+        assert_eq!(one["from"], from, "{one}");
+        assert_eq!(
+            (&one["type"], &one["code"]),
+            (&kind.into(), &code.into()),
+            "{one}"
+        );
+        assert_eq!(
+            (&one["mtu"], &one["source"]),
+            (&mtu, &"10.1.0.1".into()),
+            "{one}"
+        );
+        if let Some(source_port) = source_port {
+            assert_eq!(one["source_port"], source_port, "{one}");
+        }
+        for time in ["first_time", "time"] {
+            let at: jiff::Timestamp = one[time].as_str().unwrap().parse()?;
+            assert!(at >= before && at <= jiff::Timestamp::now(), "{one}");
+        }
+    }
+    assert_eq!(of(53)["count"], 3);
+    assert!(of(443)["count"].as_u64() >= Some(1));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command.arg("--socket").arg(chain.service.socket());
+    command.args(["trace", "-n", "--fast", &chain.target()]);
+    let output = chain.h.run(|| command.output())?;
+    let text = String::from_utf8(output.stdout)?;
+    println!("{text}");
+    assert!(
+        text.contains("10.2.0.2  fragmentation needed, MTU 1300"),
+        "{text}"
+    );
+    assert!(text.contains("UDP to port 53 from 10.1.0.1"), "{text}");
     Ok(())
 }
 

@@ -213,6 +213,15 @@ pub struct AddCall {
     pub probes: Vec<Step>,
 }
 
+/// Reply of `Ports`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortsReply {
+    /// Source ports of probes by TCP.
+    pub tcp: Vec<u16>,
+    /// Source ports of probes by UDP.
+    pub udp: Vec<u16>,
+}
+
 /// Parameters of `Close`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,7 +14,9 @@
 //! | `plan` | which probes to send next |
 //! | `report` | hops, links between them, verdicts |
 //! | `remarks` | what was noticed on the way |
+//! | `drawn` | errors that other traffic drew before |
 
+mod drawn;
 mod plan;
 mod remarks;
 mod report;
@@ -25,6 +27,7 @@ use std::net::IpAddr;
 
 use crate::protocol::trace::{Answer, Step};
 
+pub use drawn::{Drawn, DrawnErrors, SeenError};
 pub use report::{Hop, Link, Node, Remark, Report, RoundTrips, Times, Verdict};
 pub use stopping::{CONFIDENCE, probes_needed};
 

@@ -19,7 +19,11 @@ pub(super) const PAGES: &[Page] = &[Page {
                   A router that does not answer every probe is no router that loses packets. Loss is told where a hop and \
                   all hops behind it miss answers. A hop that misses answers is probed with twenty probes at once and \
                   with three at one a second, as are the hops behind it: a limit of answers passes a number a second, \
-                  loss takes a share at any rate. --fast leaves this out.",
+                  loss takes a share at any rate. --fast leaves this out.\n\n\
+                  Routers may have said something about the target before anyone asked. Errors in the record that other \
+                  traffic to it drew (time exceeded, fragmentation needed, unreachable) are listed below the summary, the \
+                  newest first, with the time of the last one. Those that netsonde's own probes drew are left out, as are \
+                  those of echo requests. The record in memory is read, not what netsonde-historian(8) keeps.",
     sections: &[Section {
         title: "REMARKS",
         text: "What was noticed on the way; `remarks' in JSON.",
@@ -120,6 +124,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "hops",
                 "links",
                 "remarks",
+                "drawn?",
             ],
             text: "The trace: the target as it was given and its address, the protocol of the probes (`echo', `udp' or `tcp') and their destination port if all have the same, whether a \
                    signal ended it, whether the target answered, number of probes, time until the last answer, \
@@ -208,6 +213,26 @@ pub(super) const PAGES: &[Page] = &[Page {
             at: "remarks[]",
             keys: &["id", "hop?", "text"],
             text: "A remark; hop 0 is this host.",
+        },
+        Keys {
+            at: "drawn[]",
+            keys: &[
+                "time",
+                "first_time",
+                "count",
+                "from",
+                "type",
+                "code",
+                "meaning",
+                "mtu?",
+                "protocol",
+                "source",
+                "source_port?",
+                "destination_port?",
+            ],
+            text: "Errors that other traffic drew: time of the last and of the first one, number, sender, what they say; and \
+                   the packets that drew them: `tcp', `udp' or another protocol's number, source of the last one, \
+                   destination port. Missing if the record could not be read.",
         },
     ]),
     exit: &[

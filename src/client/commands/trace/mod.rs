@@ -3,9 +3,11 @@
 //! | file | contents |
 //! |---|---|
 //! | `mod` | options, names, output |
+//! | `drawn` | errors of the record that other traffic drew |
 //! | `session` | the run that the trace controls |
 //! | `text` | the table |
 
+mod drawn;
 mod session;
 mod text;
 
@@ -29,7 +31,7 @@ use crate::linux::names::name_of;
 use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
-use netsonde_core::trace::{Report, Settings, Trace};
+use netsonde_core::trace::{Drawn, Report, Settings, Trace};
 
 /// Time for which names are waited for when the path is known.
 const NAMES_WAIT: Duration = Duration::from_millis(500);
@@ -55,6 +57,9 @@ struct Document<'a> {
     is_interrupted: bool,
     #[serde(flatten)]
     report: &'a Report,
+    /// Errors that other traffic drew before; none if the record could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drawn: Option<&'a [Drawn]>,
 }
 
 /// Runs `netsonde trace`. Returns 0 if the target answered, 1 if not, and 2 if no probe left this host.
@@ -80,6 +85,7 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         .map_err(|_| Failure::Other(format!("{} is no address", wanted.target)))?;
     let interrupt = Interrupt::catch()?;
     progress(global, &format!("tracing the path to {}", wanted.target));
+    let drawn = drawn::read(global, socket, address);
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
     let mut names = Names::new(!args.numeric);
     let options = options(args);
@@ -110,12 +116,15 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             port: transport(args).port().filter(|port| *port != 0),
             is_interrupted: !is_whole,
             report: &report,
+            drawn: drawn.as_deref(),
         };
         json(&mut out, &document)?;
     } else {
         let over = (&wanted.target[..], transport(args));
-        let text = text::render(over, &report, !args.numeric, global.style());
-        write!(out, "{text}")?;
+        let style = global.style();
+        let text = text::render(over, &report, !args.numeric, style);
+        let drawn = drawn::render(&wanted.target, drawn.as_deref().unwrap_or_default(), style);
+        write!(out, "{text}{drawn}")?;
     }
     let has_left = report.hops.iter().any(|hop| hop.counted.sent > 0);
     Ok(match (report.is_reached, has_left) {

@@ -19,6 +19,7 @@ use crate::linux::monotonic_ns;
 use netsonde_core::probe::run::{EventContext, HeardDatagram, ReceivedError, SeenSegment};
 use netsonde_core::probe::transport::{PortSet, SourcePorts, UDP_HEADER};
 use netsonde_core::probe::{Sighting, SightingKind, Transport};
+use netsonde_core::protocol::trace::PortsReply;
 use netsonde_core::wire::Direction;
 use netsonde_core::wire::glance::ip_protocol;
 
@@ -107,6 +108,16 @@ impl Prober {
     pub fn has_segments(&self) -> bool {
         let mut runs = self.runs.values();
         runs.any(|active| active.run.settings.transport != Transport::Echo)
+    }
+
+    /// Returns the source ports of probes by TCP and UDP, without those that could not be reserved.
+    pub fn source_ports(&self) -> PortsReply {
+        let ports = self.segments.ports();
+        let all = |ports: &[u16]| ports.iter().copied().filter(|port| *port != 0).collect();
+        PortsReply {
+            tcp: all(&ports.tcp),
+            udp: all(&ports.udp),
+        }
     }
 
     /// Returns the ports whose packets are sighted while there are such runs.
