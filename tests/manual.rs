@@ -295,6 +295,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde explain rp-filter-strict" => (0, "rp-filter-strict"),
         "netsonde explain" => (0, "querier-lost"),
         "netsonde --json explain" => (0, "\"proof\""),
+        _ if line.contains("trace -n --continuous") => (0, "192.0.2.7 over UDP; 10 rounds since"),
         _ if line.contains("--json trace") => (0, "\"is_reached\": true"),
         _ if line.contains(" trace ") => (0, "192.0.2.7 reached in 1 hop"),
         // Hosts b and c exist, no other.
@@ -413,6 +414,11 @@ const OTHER_COLUMNS: &[(&str, &str)] = &[
     ("sockets", "SENDQ"),
     ("sockets", "DROPS"),
     ("trace", "BEHIND"),
+    ("trace", "LAST ms, AVG, BEST, WORST, STDEV"),
+    ("trace", "TIMES"),
+    ("trace", "FROM"),
+    ("trace", "ERROR"),
+    ("trace", "DRAWN BY"),
 ];
 
 /// Arguments that make a command print its tables.
@@ -423,7 +429,10 @@ fn table_runs(page: &Page) -> Vec<String> {
             "netsonde ping 192.0.2.7 192.0.2.8".into(),
             "netsonde ping ff02::1%eth0".into(),
         ],
-        "trace" => vec!["netsonde trace 192.0.2.7".into()],
+        "trace" => vec![
+            "netsonde trace 192.0.2.7".into(),
+            "netsonde trace --continuous -c 2 -i 0.1 192.0.2.7".into(),
+        ],
         "kept" => vec!["netsonde keep x".into(), "netsonde kept".into()],
         "outages" => vec!["netsonde outages".into(), "netsonde outages 1".into()],
         "history" => vec!["netsonde history gateway".into()],
@@ -522,7 +531,7 @@ fn json_runs(page: &Page) -> Vec<String> {
             "ff02::1%eth0",
             "-c 30 -i 0.01 192.0.2.8",
         ],
-        "trace" => &["-n 192.0.2.7"],
+        "trace" => &["-n 192.0.2.7", "-n --continuous -c 2 -i 0.1 192.0.2.7"],
         "families" => &["", "SOCK_STREAM"],
         "doctor" => &["--duration 1s", "--dry-run"],
         "drops" => &["--total", "--duration 1s"],

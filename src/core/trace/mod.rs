@@ -14,12 +14,14 @@
 //! | `plan` | which probes to send next |
 //! | `report` | hops, links between them, verdicts |
 //! | `remarks` | what was noticed on the way |
+//! | `rounds` | a trace that goes on, round by round |
 //! | `drawn` | errors that other traffic drew before |
 
 mod drawn;
 mod plan;
 mod remarks;
 mod report;
+mod rounds;
 mod stopping;
 
 use std::collections::BTreeMap;
@@ -29,6 +31,7 @@ use crate::protocol::trace::{Answer, Step};
 
 pub use drawn::{Drawn, DrawnErrors, SeenError};
 pub use report::{Hop, Link, Node, Remark, Report, RoundTrips, Times, Verdict};
+pub use rounds::{Change, Figures, HopState, RoundHop, RoundReport, Rounds};
 pub use stopping::{CONFIDENCE, probes_needed};
 
 /// Settings of a trace.

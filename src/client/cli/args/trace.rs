@@ -54,4 +54,14 @@ pub struct Trace {
     /// seconds and tells a limit of answers from loss.
     #[arg(long)]
     pub fast: bool,
+    /// Send a probe to each hop, round after round, until interrupted, and show the figures since the start: on a
+    /// terminal in place, else once at the end, or as one JSON object per round. All probes are of one flow.
+    #[arg(long, conflicts_with_all = ["flows", "queries", "fast"])]
+    pub continuous: bool,
+    /// With --continuous, end after N rounds.
+    #[arg(short = 'c', long, value_name = "N", value_parser = number::<u32>(1..=0xffff_ffff), requires = "continuous")]
+    pub count: Option<u32>,
+    /// With --continuous, begin a round each INTERVAL seconds, at least 0.1. Default: 1.
+    #[arg(short = 'i', long, value_name = "INTERVAL", value_parser = time_in(100_000_000..=HOUR_NS, "0.1 s to one hour"), requires = "continuous")]
+    pub interval: Option<u64>,
 }

@@ -23,7 +23,15 @@ pub(super) const PAGES: &[Page] = &[Page {
                   Routers may have said something about the target before anyone asked. Errors in the record that other \
                   traffic to it drew (time exceeded, fragmentation needed, unreachable) are listed below the summary, the \
                   newest first, with the time of the last one. Those that netsonde's own probes drew are left out, as are \
-                  those of echo requests. The record in memory is read, not what netsonde-historian(8) keeps.",
+                  those of echo requests. The record in memory is read, not what netsonde-historian(8) keeps.\n\n\
+                  --continuous sends a probe to each hop, round after round, and shows one line per hop: on a terminal in \
+                  place, otherwise once at the end, as mtr --report does. All probes are of one flow, so another way of equal cost \
+                  is no change; a hop whose address changes, one that begins to answer, and a target that becomes silent \
+                  or answers again are listed with the time. If the service is restarted the trace goes on, and says for \
+                  how long no probes were sent. What is kept does not grow with the time that it runs. Loss follows one \
+                  rule: what is lost on the way to a hop is missing behind it, too, so LOSS % is the smallest share of \
+                  unanswered probes of a hop and of those behind it that answer. A router that limits its answers has \
+                  many in MISSED, and no loss.",
     sections: &[Section {
         title: "REMARKS",
         text: "What was noticed on the way; `remarks' in JSON.",
@@ -107,6 +115,22 @@ pub(super) const PAGES: &[Page] = &[Page {
             "STATE",
             "What missing answers mean, or the error that refused the probes.",
         ),
+        (
+            "LOSS %",
+            "Share of packets that can have been lost up to the hop (--continuous).",
+        ),
+        ("SENT", "Probes whose outcome is known (--continuous)."),
+        ("MISSED", "Those that were not answered (--continuous)."),
+        (
+            "LAST ms, AVG, BEST, WORST, STDEV",
+            "Round trip on the wire of this host: last one, mean, shortest, longest, standard deviation \
+             (--continuous).",
+        ),
+        ("LAST", "Time of the last error that other traffic drew."),
+        ("TIMES", "Number of these errors."),
+        ("FROM", "Their sender."),
+        ("ERROR", "Their meaning, with the MTU that they report."),
+        ("DRAWN BY", "The packets that drew them."),
     ],
     json: Json::Own(&[
         Keys {
@@ -215,6 +239,51 @@ pub(super) const PAGES: &[Page] = &[Page {
             text: "A remark; hop 0 is this host.",
         },
         Keys {
+            at: "",
+            keys: &[
+                "round",
+                "time",
+                "changes",
+                "change_count",
+                "unsent",
+                "unsent_reason?",
+            ],
+            text: "With --continuous one object per round: number of the round, time of writing, the last 16 changes and \
+                   the number of all, probes that did not leave this host and why. `target', `address', `transport', \
+                   `port', `is_reached' and `hops' are there as well, `drawn' in the first object.",
+        },
+        Keys {
+            at: "hops[]",
+            keys: &[
+                "address?",
+                "name?",
+                "addresses",
+                "changed",
+                "loss_percent",
+                "state",
+                "rtt_ns?",
+                "wire_rtt_ns?",
+            ],
+            text: "With --continuous, besides `hop', `sent', `answered' and `unanswered_percent': address of the last \
+                   answer, number of addresses (up to 8), how often it changed, share that can have been lost; `state' \
+                   is `answers', `silent', `now_silent', `misses_answers', `lost_or_limited' or `lossy'.",
+        },
+        Keys {
+            at: "hops[].rtt_ns",
+            keys: &["last", "avg", "min", "max", "stddev"],
+            text: "Round trips as programs see them, since the start.",
+        },
+        Keys {
+            at: "hops[].wire_rtt_ns",
+            keys: &["last", "avg", "min", "max", "stddev"],
+            text: "Round trips on the wire of this host, since the start.",
+        },
+        Keys {
+            at: "changes[]",
+            keys: &["time", "id", "hop?", "text"],
+            text: "A change: `hop-changed', `hop-answers', `target-silent', `target-answers', `paused' or `resumed'.",
+        },
+        Keys {
             at: "drawn[]",
             keys: &[
                 "time",
@@ -257,6 +326,10 @@ pub(super) const PAGES: &[Page] = &[Page {
         example(
             "See where expedited forwarding is taken away.",
             "netsonde trace -n -Q 0xb8 192.0.2.7",
+        ),
+        example(
+            "Watch the path: ten rounds, five a second.",
+            "netsonde trace -n --continuous -c 10 -i 0.2 192.0.2.7",
         ),
         example("For a script.", "netsonde --json trace -n --fast 192.0.2.7"),
     ],

@@ -3,10 +3,12 @@
 //! | file | contents |
 //! |---|---|
 //! | `mod` | options, names, output |
+//! | `continuous` | round after round |
 //! | `drawn` | errors of the record that other traffic drew |
 //! | `session` | the run that the trace controls |
 //! | `text` | the table |
 
+mod continuous;
 mod drawn;
 mod session;
 mod text;
@@ -37,6 +39,9 @@ use netsonde_core::trace::{Drawn, Report, Settings, Trace};
 const NAMES_WAIT: Duration = Duration::from_millis(500);
 /// Maximum number of names that are looked up at once: a thread each.
 const MAX_LOOKUPS: usize = 64;
+
+/// Maximum number of addresses that are looked up in all: more than the paths of a day have.
+const MAX_NAMES: usize = 4096;
 
 /// Maximum number of flows: more than a trace sends probes.
 const MAX_FLOWS: u16 = 4096;
@@ -84,6 +89,9 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         .parse()
         .map_err(|_| Failure::Other(format!("{} is no address", wanted.target)))?;
     let interrupt = Interrupt::catch()?;
+    if args.continuous {
+        return continuous::run(global, socket, args, (&wanted.target, address), &interrupt);
+    }
     progress(global, &format!("tracing the path to {}", wanted.target));
     let drawn = drawn::read(global, socket, address);
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
@@ -199,7 +207,7 @@ impl Names {
     }
 
     fn look_up(&mut self, address: IpAddr) {
-        let may = self.is_wanted && self.pending < MAX_LOOKUPS;
+        let may = self.is_wanted && self.pending < MAX_LOOKUPS && self.asked.len() < MAX_NAMES;
         if !may || !self.asked.insert(address) {
             return;
         }
@@ -211,17 +219,28 @@ impl Names {
         });
     }
 
+    /// Takes the names that were found meanwhile.
+    fn collect(&mut self) {
+        while let Ok(found) = self.found.1.try_recv() {
+            self.take(found);
+        }
+    }
+
     fn wait(&mut self) {
         let until = Instant::now() + NAMES_WAIT;
         while self.pending > 0 {
             let left = until.saturating_duration_since(Instant::now());
-            let Ok((address, name)) = self.found.1.recv_timeout(left) else {
+            let Ok(found) = self.found.1.recv_timeout(left) else {
                 return;
             };
-            self.pending -= 1;
-            if let Some(name) = name {
-                self.known.insert(address, one_line(&name).into_owned());
-            }
+            self.take(found);
+        }
+    }
+
+    fn take(&mut self, (address, name): Found) {
+        self.pending -= 1;
+        if let Some(name) = name {
+            self.known.insert(address, one_line(&name).into_owned());
         }
     }
 }

@@ -16,7 +16,7 @@ use netsonde_core::trace::Trace;
 const MAX_STEPS: usize = 512;
 
 /// An open run.
-struct Session {
+pub(super) struct Session {
     answers: Connection,
     /// The call for answers is in progress on the other connection, so further probes need one of their own.
     control: Connection,
@@ -25,7 +25,7 @@ struct Session {
 
 impl Session {
     /// Starts a run without probes.
-    fn open(socket: &Path, target: &str, options: &Options) -> Result<Session, Failure> {
+    pub(super) fn open(socket: &Path, target: &str, options: &Options) -> Result<Session, Failure> {
         let mut answers = Connection::open(socket)?;
         let call = ProbeCall {
             target: target.into(),
@@ -46,7 +46,7 @@ impl Session {
     }
 
     /// Sends probes.
-    fn add(&mut self, steps: &[Step]) -> Result<(), Failure> {
+    pub(super) fn add(&mut self, steps: &[Step]) -> Result<(), Failure> {
         for part in steps.chunks(MAX_STEPS) {
             let call = AddCall {
                 run: self.run,
@@ -58,7 +58,7 @@ impl Session {
     }
 
     /// Waits for answers until a time, at most. `None` if a signal came first.
-    fn answers(
+    pub(super) fn answers(
         &mut self,
         until_ns: Option<u64>,
         interrupt: &Interrupt,

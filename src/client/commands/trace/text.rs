@@ -112,6 +112,16 @@ fn state(hop: &Hop) -> String {
     }
 }
 
+/// The protocol of the probes, with their port if all have the same.
+pub(super) fn over(transport: Transport) -> String {
+    match transport {
+        Transport::Echo => "ICMP".to_owned(),
+        Transport::Udp { port: 0 } => "UDP".to_owned(),
+        Transport::Udp { port } => format!("UDP port {port}"),
+        Transport::Tcp { port } => format!("TCP port {port}"),
+    }
+}
+
 fn summary((target, transport): (&str, Transport), report: &Report) -> String {
     let ways = report.hops.iter().map(|hop| hop.nodes.len()).max();
     let ways = match ways {
@@ -125,12 +135,7 @@ fn summary((target, transport): (&str, Transport), report: &Report) -> String {
         ),
         false => format!("{target} not reached{ways}"),
     };
-    let over = match transport {
-        Transport::Echo => "ICMP".to_owned(),
-        Transport::Udp { port: 0 } => "UDP".to_owned(),
-        Transport::Udp { port } => format!("UDP port {port}"),
-        Transport::Tcp { port } => format!("TCP port {port}"),
-    };
+    let over = over(transport);
     let seconds = report.duration_ns as f64 / 1e9;
     let explored = match report
         .hops

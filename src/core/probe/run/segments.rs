@@ -227,9 +227,11 @@ impl Run {
             return;
         };
         self.confirm_send(serial);
+        // The ring of errors may have been read before that of segments.
         if let Some(probe) = self.probe(serial)
-            && probe.reply_wire_ns == 0
             && let Some(out) = at.clock.monotonic(seen.time_ns, probe.batch_ns, at.now_ns)
+            && (probe.reply_wire_ns == 0
+                || probe.request_wire_ns == 0 && out <= probe.reply_wire_ns)
         {
             probe.request_wire_ns = out;
             probe.request_ifindex = seen.ifindex;

@@ -169,7 +169,8 @@ fn start(engine: &mut EngineState, peer: &Peer, call: &ProbeCall) -> Result<u64,
         ));
     }
     let probes = Probes {
-        list,
+        list: list.into(),
+        passed: 0,
         is_open,
         has_port_per_flow,
     };
