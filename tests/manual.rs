@@ -414,7 +414,6 @@ const OTHER_COLUMNS: &[(&str, &str)] = &[
     ("sockets", "SENDQ"),
     ("sockets", "DROPS"),
     ("trace", "BEHIND"),
-    ("trace", "LAST ms, AVG, BEST, WORST, STDEV"),
     ("trace", "TIMES"),
     ("trace", "FROM"),
     ("trace", "ERROR"),

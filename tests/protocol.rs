@@ -267,7 +267,13 @@ fn trace_types_agree() {
         }
     };
     let text = || Some("x".to_owned());
+    let connection = trace::Connection {
+        source_port: 1,
+        flow_label: Some(1),
+        sequence: Some(1),
+    };
     let options = trace::Options {
+        connection: Some(connection),
         timeout_ns: Some(1),
         interval_ns: Some(1),
         size: Some(14),

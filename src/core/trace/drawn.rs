@@ -12,6 +12,9 @@ use crate::wire::segment::{Segment, WireError};
 /// Maximum number of different errors that are kept: more than the routers of a path report of a target. Of further
 /// ones the one that was seen longest ago is left out, and counted.
 const MAX_KINDS: usize = 64;
+/// Bytes of a TCP segment without data and options, as probes along a connection are. What such an acknowledgment of the
+/// connection itself would draw, its data draws, too.
+const BARE_SEGMENT: u16 = 20;
 /// Bytes of a quoted packet by which copies are recognized: an IPv6 header with the ports and eight bytes more.
 const COPY_BYTES: usize = 56;
 /// Time within which the same error is a copy, in nanoseconds: a bridge shows it on its port and on itself.
@@ -90,6 +93,18 @@ pub struct DrawnErrors {
     left_out: u64,
 }
 
+/// Length of what follows the IP header in bytes, by the lengths in it.
+fn length(packet: &[u8]) -> Option<u16> {
+    let word = |at: usize| {
+        let bytes = packet.get(at..at + 2)?;
+        Some(u16::from_be_bytes([bytes[0], bytes[1]]))
+    };
+    match packet.first()? >> 4 {
+        4 => word(2)?.checked_sub(u16::from(packet[0] & 0x0f) * 4),
+        _ => word(4),
+    }
+}
+
 /// Addresses and protocol of a packet, from its IP header on.
 fn header(packet: &[u8]) -> Option<(IpAddr, IpAddr, u8)> {
     match packet.first()? >> 4 {
@@ -129,10 +144,13 @@ impl DrawnErrors {
             return;
         }
         let segment = Segment::read(seen.quoted);
+        let length = length(seen.quoted);
         let (mut source_port, mut port) = (None, None);
         if let Some(segment) = segment {
             let own = &self.own[usize::from(!segment.is_tcp)];
-            if own.contains(&segment.source.1) {
+            // Probes along a connection have its port, and a quote may end behind eight bytes.
+            let is_bare = segment.is_tcp && length == Some(BARE_SEGMENT);
+            if own.contains(&segment.source.1) || is_bare {
                 return;
             }
             (source_port, port) = (Some(segment.source.1), Some(segment.destination.1));
@@ -203,7 +221,7 @@ mod tests {
     use super::*;
 
     fn packet(protocol: u8, to: [u8; 4], ports: (u16, u16), number: u8) -> Vec<u8> {
-        let mut packet = vec![0x45, 0, 0, 40, 0, number, 0, 0, 1, protocol, 0, 0];
+        let mut packet = vec![0x45, 0, 0, 60, 0, number, 0, 0, 1, protocol, 0, 0];
         packet.extend([10, 0, 0, 1]);
         packet.extend(to);
         packet.extend(ports.0.to_be_bytes());
@@ -239,6 +257,11 @@ mod tests {
             packet(17, target, (4000, 53), 7),
             packet(50, target, (1, 1), 8),
         ];
+        let mut all = all.to_vec();
+        // A probe along a connection.
+        let mut bare = packet(6, target, (4001, 443), 9);
+        bare[3] = 40;
+        all.push(bare);
         for (at, packet) in all.iter().enumerate() {
             let at = (at as u64 + 1) * 1_000_000_000;
             errors.see(&seen(at, 11, packet));

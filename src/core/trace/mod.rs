@@ -30,7 +30,7 @@ use std::net::IpAddr;
 use crate::protocol::trace::{Answer, Step};
 
 pub use drawn::{Drawn, DrawnErrors, SeenError};
-pub use report::{Hop, Link, Node, Remark, Report, RoundTrips, Times, Verdict};
+pub use report::{Hop, Link, Node, Remark, Report, RoundTrips, Times, Verdict, return_hops};
 pub use rounds::{Change, Figures, HopState, RoundHop, RoundReport, Rounds};
 pub use stopping::{CONFIDENCE, probes_needed};
 

@@ -1,6 +1,7 @@
 //! SHELL. Arguments of `trace`; the letters are those of traceroute(8) and mtr(8).
 
 use clap::Args;
+use clap::builder::ArgPredicate;
 
 use super::values::{HOUR_NS, number, parse_not_empty, parse_tos, time_in};
 
@@ -8,8 +9,18 @@ use super::values::{HOUR_NS, number, parse_not_empty, parse_tos, time_in};
 #[derive(Clone, Debug, Default, Args)]
 pub struct Trace {
     /// Name or address.
-    #[arg(value_name = "TARGET")]
+    #[arg(
+        value_name = "TARGET",
+        required = false,
+        required_unless_present = "like",
+        conflicts_with = "like",
+        default_value_if("like", ArgPredicate::IsPresent, "")
+    )]
     pub target: String,
+    /// Take the way of a TCP connection of this host, which goes on meanwhile: both ends as `netsonde connections`
+    /// prints them, or the other end alone if it has one.
+    #[arg(long, value_name = "SOURCE-DESTINATION", value_parser = parse_not_empty, conflicts_with_all = ["ipv4", "ipv6", "udp", "tcp", "icmp", "flows", "continuous"])]
+    pub like: Option<String>,
     /// Use IPv4 only.
     #[arg(short = '4', conflicts_with = "ipv6")]
     pub ipv4: bool,

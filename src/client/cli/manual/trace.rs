@@ -1,6 +1,6 @@
 //! SHELL. Manual page of `netsonde trace`.
 
-use super::{Json, Keys, Page, Section, example};
+use super::{Example, Json, Keys, Page, Run, Section, example};
 
 /// trace.
 pub(super) const PAGES: &[Page] = &[Page {
@@ -23,7 +23,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                   Routers may have said something about the target before anyone asked. Errors in the record that other \
                   traffic to it drew (time exceeded, fragmentation needed, unreachable) are listed below the summary, the \
                   newest first, with the time of the last one. Those that netsonde's own probes drew are left out, as are \
-                  those of echo requests. The record in memory is read, not what netsonde-historian(8) keeps.\n\n\
+                  those of echo requests and of TCP segments without data and options, as --like sends them. The record in memory is read, not what netsonde-historian(8) keeps.\n\n\
                   --continuous sends a probe to each hop, round after round, and shows one line per hop: on a terminal in \
                   place, otherwise once at the end, as mtr --report does. All probes are of one flow, so another way of equal cost \
                   is no change; a hop whose address changes, one that begins to answer, and a target that becomes silent \
@@ -31,7 +31,19 @@ pub(super) const PAGES: &[Page] = &[Page {
                   how long no probes were sent. What is kept does not grow with the time that it runs. Loss follows one \
                   rule: what is lost on the way to a hop is missing behind it, too, so LOSS % is the smallest share of \
                   unanswered probes of a hop and of those behind it that answer. A router that limits its answers has \
-                  many in MISSED, and no loss.",
+                  many in MISSED, and no loss.\n\n\
+                  --like takes the way of a TCP connection that lives: of all equal ways the one that its packets take, \
+                  since the probes have its addresses, ports, type of service and flow label, the last two from the \
+                  record. They are empty segments that acknowledge nothing, with a wrong checksum and a sequence number \
+                  far from the connection's. Routers look at neither and answer; the other end drops them without an \
+                  answer (TcpInCsumErrors there), so its own row is missing, and the connection does not notice. The user of the \
+                  connection and root may do this. Only TCP has this: `netsonde connections' knows no UDP flows.\n\n\
+                  A firewall that tracks connections may take such a segment for invalid. On this host a rule that \
+                  drops invalid packets on output then stops probes, which the trace says. A router that translates addresses \
+                  does not translate them (Linux with net.netfilter.nf_conntrack_checksum=1, the default): it answers \
+                  itself, and hops behind it are silent, as they are behind a firewall that drops them. Of an entry of a \
+                  connection table at most the timeout is renewed. Among several next hops of this host itself, the one \
+                  of the connection is not known for sure: -I names an interface.",
     sections: &[Section {
         title: "REMARKS",
         text: "What was noticed on the way; `remarks' in JSON.",
@@ -44,6 +56,14 @@ pub(super) const PAGES: &[Page] = &[Page {
             (
                 "path-ends",
                 "The target did not answer: the last hop that did.",
+            ),
+            (
+                "target-drops",
+                "With --like: the last hop that answered. The target cannot answer.",
+            ),
+            (
+                "not-recorded",
+                "With --like: the record has no packet of the connection, so its type of service and flow label are not known.",
             ),
             (
                 "loop",
@@ -122,9 +142,15 @@ pub(super) const PAGES: &[Page] = &[Page {
         ("SENT", "Probes whose outcome is known (--continuous)."),
         ("MISSED", "Those that were not answered (--continuous)."),
         (
-            "LAST ms, AVG, BEST, WORST, STDEV",
-            "Round trip on the wire of this host: last one, mean, shortest, longest, standard deviation \
-             (--continuous).",
+            "LAST ms",
+            "Last round trip on the wire of this host (--continuous).",
+        ),
+        ("AVG", "Mean round trip (--continuous)."),
+        ("BEST", "Shortest round trip (--continuous)."),
+        ("WORST", "Longest round trip (--continuous)."),
+        (
+            "STDEV",
+            "Standard deviation of the round trips (--continuous).",
         ),
         ("LAST", "Time of the last error that other traffic drew."),
         ("TIMES", "Number of these errors."),
@@ -148,6 +174,7 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "hops",
                 "links",
                 "remarks",
+                "like?",
                 "drawn?",
             ],
             text: "The trace: the target as it was given and its address, the protocol of the probes (`echo', `udp' or `tcp') and their destination port if all have the same, whether a \
@@ -239,6 +266,21 @@ pub(super) const PAGES: &[Page] = &[Page {
             text: "A remark; hop 0 is this host.",
         },
         Keys {
+            at: "like",
+            keys: &[
+                "source",
+                "source_port",
+                "destination",
+                "destination_port",
+                "state",
+                "tos?",
+                "flow_label?",
+                "ttl?",
+            ],
+            text: "The connection of --like: its end here and the other one, state of the socket, type of service and flow \
+                   label of its packets, and the TTL with which those of the other end arrive, as far as recorded.",
+        },
+        Keys {
             at: "",
             keys: &[
                 "round",
@@ -305,8 +347,8 @@ pub(super) const PAGES: &[Page] = &[Page {
         },
     ]),
     exit: &[
-        ("0", "The target answered."),
-        ("1", "The target did not answer."),
+        ("0", "The target answered, or with --like a router."),
+        ("1", "The target did not answer, or with --like no router."),
         ("2", "No probe left this host, or none could be sent."),
     ],
     examples: &[
@@ -331,6 +373,11 @@ pub(super) const PAGES: &[Page] = &[Page {
             "Watch the path: ten rounds, five a second.",
             "netsonde trace -n --continuous -c 10 -i 0.2 192.0.2.7",
         ),
+        Example {
+            purpose: "See the way that a connection takes, as `netsonde connections' lists it.",
+            commands: "netsonde trace --like 192.0.2.1:40000-192.0.2.7:443",
+            run: Run::Not("it needs a connection; tests/trace.rs has them"),
+        },
         example("For a script.", "netsonde --json trace -n --fast 192.0.2.7"),
     ],
     see_also: "netsonde-ping(1), netsonde-doctor(1), netsonde.toml(5), traceroute(8), mtr(8)",

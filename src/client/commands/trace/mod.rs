@@ -5,11 +5,13 @@
 //! | `mod` | options, names, output |
 //! | `continuous` | round after round |
 //! | `drawn` | errors of the record that other traffic drew |
+//! | `like` | the connection whose way is taken |
 //! | `session` | the run that the trace controls |
 //! | `text` | the table |
 
 mod continuous;
 mod drawn;
+mod like;
 mod session;
 mod text;
 
@@ -30,6 +32,7 @@ use crate::client::output::{json, progress};
 use crate::client::screen;
 use crate::linux::monotonic_ns;
 use crate::linux::names::name_of;
+use like::Like;
 use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
@@ -62,6 +65,9 @@ struct Document<'a> {
     is_interrupted: bool,
     #[serde(flatten)]
     report: &'a Report,
+    /// The connection whose way it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    like: Option<&'a Like>,
     /// Errors that other traffic drew before; none if the record could not be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     drawn: Option<&'a [Drawn]>,
@@ -73,10 +79,14 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         let (first, max) = (args.first, args.max);
         return Err(Failure::Other(format!("-f {first} is more than -m {max}")));
     }
+    let found = args.like.as_deref();
+    let like = found.map(|text| Like::find(socket, text)).transpose()?;
+    let of_connection = like.as_ref().map(|like| of_connection(args, like));
+    let args = of_connection.as_ref().unwrap_or(args);
     let how = Ping {
         ipv4: args.ipv4,
         ipv6: args.ipv6,
-        by: args.by.clone(),
+        by: args.by.clone().filter(|_| like.is_none()),
         ..Ping::default()
     };
     let wanted = read_target(&args.target, &how)?;
@@ -96,7 +106,11 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let drawn = drawn::read(global, socket, address);
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
     let mut names = Names::new(!args.numeric);
-    let options = options(args);
+    let mut options = options(args);
+    if let Some(like) = &like {
+        options.source = Some(like.source.to_string());
+        options.connection = Some(like.connection());
+    }
     let is_whole = session::follow(
         socket,
         &wanted.target,
@@ -111,6 +125,9 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         },
     )?;
     let mut report = trace.report();
+    if let Some(like) = &like {
+        like.explain(&mut report);
+    }
     names.wait();
     for node in report.hops.iter_mut().flat_map(|hop| &mut hop.nodes) {
         node.name = names.known.get(&node.address).cloned();
@@ -124,22 +141,38 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
             port: transport(args).port().filter(|port| *port != 0),
             is_interrupted: !is_whole,
             report: &report,
+            like: like.as_ref(),
             drawn: drawn.as_deref(),
         };
         json(&mut out, &document)?;
     } else {
         let over = (&wanted.target[..], transport(args));
         let style = global.style();
-        let text = text::render(over, &report, !args.numeric, style);
+        let along = like.as_ref().map(Like::name);
+        let text = text::render(over, along.as_deref(), &report, !args.numeric, style);
         let drawn = drawn::render(&wanted.target, drawn.as_deref().unwrap_or_default(), style);
         write!(out, "{text}{drawn}")?;
     }
     let has_left = report.hops.iter().any(|hop| hop.counted.sent > 0);
-    Ok(match (report.is_reached, has_left) {
+    // The target of a connection cannot answer: its routers can.
+    let has_answers = report.hops.iter().any(|hop| !hop.nodes.is_empty());
+    let is_answered = report.is_reached || like.is_some() && has_answers;
+    Ok(match (is_answered, has_left) {
         (true, _) => 0,
         (false, true) => 1,
         (false, false) => 2,
     })
+}
+
+/// Returns the arguments of a trace along a connection: one flow of TCP to its other end.
+fn of_connection(args: &Args, like: &Like) -> Args {
+    Args {
+        target: like.destination.to_string(),
+        tcp: Some(like.destination_port),
+        flows: Some(1),
+        tos: args.tos.or(like.tos),
+        ..args.clone()
+    }
 }
 
 /// Protocol of the probes; port 0 of UDP stands for a port for each flow.

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use super::{EventContext, ReceivedError, Run, State};
 use crate::probe::fate::Fate;
 use crate::probe::identity::Identity;
+use crate::probe::transport::Living;
 use crate::wire::extensions;
 
 /// Maximum number of probes of a run that are kept, so that its memory is known: more than a trace of 30 hops with as many
@@ -37,6 +38,8 @@ pub struct Probes {
     pub is_open: bool,
     /// Whether flows have destination ports of their own, beyond the source ports: of UDP, from the transport's port on.
     pub has_port_per_flow: bool,
+    /// The connection along which they go: by TCP, to its port, all of flow 0.
+    pub living: Option<Living>,
 }
 
 impl Probes {
@@ -89,6 +92,11 @@ impl Run {
         if let Some(listed) = &mut self.settings.listed {
             listed.is_open = false;
         }
+    }
+
+    /// Returns the connection along which the probes go.
+    pub fn living(&self) -> Option<&Living> {
+        self.settings.listed.as_ref()?.living.as_ref()
     }
 
     /// Returns the listed probe with a sequence number.
