@@ -83,26 +83,12 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     let like = found.map(|text| Like::find(socket, text)).transpose()?;
     let of_connection = like.as_ref().map(|like| of_connection(args, like));
     let args = of_connection.as_ref().unwrap_or(args);
-    let how = Ping {
-        ipv4: args.ipv4,
-        ipv6: args.ipv6,
-        by: args.by.clone().filter(|_| like.is_none()),
-        ..Ping::default()
-    };
-    let wanted = read_target(&args.target, &how)?;
-    if wanted.is_range || wanted.is_group {
-        let target = &args.target;
-        return Err(Failure::Other(format!("{target}: one host is expected")));
-    }
-    let address = wanted.target.split('%').next().unwrap_or_default();
-    let address: IpAddr = address
-        .parse()
-        .map_err(|_| Failure::Other(format!("{} is no address", wanted.target)))?;
+    let (wanted, address) = target(args, like.is_some())?;
     let interrupt = Interrupt::catch()?;
     if args.continuous {
-        return continuous::run(global, socket, args, (&wanted.target, address), &interrupt);
+        return continuous::run(global, socket, args, (&wanted, address), &interrupt);
     }
-    progress(global, &format!("tracing the path to {}", wanted.target));
+    progress(global, &format!("tracing the path to {}", wanted));
     let drawn = drawn::read(global, socket, address);
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
     let mut names = Names::new(!args.numeric);
@@ -113,7 +99,7 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     }
     let is_whole = session::follow(
         socket,
-        &wanted.target,
+        &wanted,
         &options,
         &mut trace,
         &interrupt,
@@ -136,7 +122,7 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
     if global.json {
         let document = Document {
             target: &args.target,
-            address: wanted.target.clone(),
+            address: wanted.clone(),
             transport: transport(args).name(),
             port: transport(args).port().filter(|port| *port != 0),
             is_interrupted: !is_whole,
@@ -146,11 +132,11 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         };
         json(&mut out, &document)?;
     } else {
-        let over = (&wanted.target[..], transport(args));
+        let over = (&wanted[..], transport(args));
         let style = global.style();
         let along = like.as_ref().map(Like::name);
         let text = text::render(over, along.as_deref(), &report, !args.numeric, style);
-        let drawn = drawn::render(&wanted.target, drawn.as_deref().unwrap_or_default(), style);
+        let drawn = drawn::render(&wanted, drawn.as_deref().unwrap_or_default(), style);
         write!(out, "{text}{drawn}")?;
     }
     let has_left = report.hops.iter().any(|hop| hop.counted.sent > 0);
@@ -162,6 +148,34 @@ pub fn run(global: &Global, socket: &Path, args: &Args) -> Result<u8, Failure> {
         (false, true) => 1,
         (false, false) => 2,
     })
+}
+
+/// Returns the target as the service gets it, and its address.
+fn target(args: &Args, is_along: bool) -> Result<(String, IpAddr), Failure> {
+    let how = Ping {
+        ipv4: args.ipv4,
+        ipv6: args.ipv6,
+        by: args.by.clone(),
+        ..Ping::default()
+    };
+    let is_address = args
+        .by
+        .as_ref()
+        .is_some_and(|by| by.parse::<IpAddr>().is_ok());
+    if is_along && is_address {
+        let words = "--like has the address of its connection: -I takes an interface with it";
+        return Err(Failure::Other(words.into()));
+    }
+    let wanted = read_target(&args.target, &how)?;
+    if wanted.is_range || wanted.is_group {
+        let target = &args.target;
+        return Err(Failure::Other(format!("{target}: one host is expected")));
+    }
+    let address = wanted.target.split('%').next().unwrap_or_default();
+    let address = address
+        .parse()
+        .map_err(|_| Failure::Other(format!("{} is no address", wanted.target)))?;
+    Ok((wanted.target, address))
 }
 
 /// Returns the arguments of a trace along a connection: one flow of TCP to its other end.
