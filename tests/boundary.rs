@@ -586,6 +586,7 @@ fn probe(protocol: u8, source: &str, target: &str) -> ProbeRequest {
         ifindex: 0,
         target: sending::address_bytes(target),
         source: sending::address_bytes(source),
+        flow_label: 0,
         token: *b"123456789012",
         port: 443,
         flow: 3,
@@ -621,16 +622,42 @@ fn only_probes_are_sent() -> Outcome {
         flow: 5555,
         ..probe
     };
+    let labeled = |flow_label| ProbeRequest {
+        flow_label,
+        ..lives(probe(6, v6.0, v6.1))
+    };
     let good = [
         tcp,
         udp,
         probe(6, v6.0, v6.1),
         probe(17, v6.0, v6.1),
         lives(tcp),
-        lives(udp),
+        labeled(0xf_ffff),
     ];
     assert_eq!(request(&channel, &good), [0; 6]);
-    let mut bad = Vec::new();
+    // Along a connection only TCP, with a TTL, and the label of IPv6.
+    let mut bad = vec![
+        lives(udp),
+        lives(probe(17, v6.0, v6.1)),
+        ProbeRequest {
+            hop_limit: 0,
+            ..lives(tcp)
+        },
+        ProbeRequest {
+            size: 20,
+            ..lives(tcp)
+        },
+        ProbeRequest {
+            flow_label: 1,
+            ..lives(tcp)
+        },
+        ProbeRequest {
+            flow_label: 1,
+            ..probe(6, v6.0, v6.1)
+        },
+        labeled(0x10_0000),
+        labeled(u32::MAX),
+    ];
     for protocol in [6, 17] {
         for source in [
             "10.0.0.2",
@@ -709,10 +736,10 @@ fn only_probes_are_sent() -> Outcome {
                 seen.push(bytes[..length].to_vec());
             }
         }
-        seen.len() >= 6
+        seen.len() >= 5
     };
     assert!(wait_until(PATIENCE, all_arrived));
-    assert_eq!(seen.len(), 6);
+    assert_eq!(seen.len(), 5);
     for packet in &seen {
         assert_eq!(packet[12..20], [10, 0, 0, 1, 10, 0, 0, 2], "{packet:?}");
         let (segment, protocol) = (&packet[20..], packet[9]);
@@ -721,15 +748,16 @@ fn only_probes_are_sent() -> Outcome {
         let lives = segment[..2] == 5555u16.to_be_bytes();
         assert_eq!(is_right, !lives, "{packet:?}");
         if protocol == 6 {
-            assert_eq!(
-                (segment[13], segment.len()),
-                (if lives { 0x10 } else { 0x02 }, 28)
-            );
+            // Along a connection an empty acknowledgment of nothing, else a SYN with its options.
+            let expected = if lives { (0x10, 20) } else { (0x02, 28) };
+            assert_eq!((segment[13], segment.len()), expected);
+            assert_eq!(segment[8..12], [0; 4]);
         }
     }
     victim.is_as_before(&format!("{} requests", bad.len()));
     // What is no request at all ends the engine.
-    for length in [1, 63, 65, 64 * 33] {
+    let size = size_of::<ProbeRequest>();
+    for length in [1, size - 1, size + 1, size * 33] {
         let engine = victim.service.engine();
         let channel = sending_channel(&victim.engine());
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;

@@ -297,6 +297,7 @@ fn expected(line: &str) -> (i32, &'static str) {
         "netsonde --json explain" => (0, "\"proof\""),
         // The historian of this test knows nothing of yesterday.
         _ if line.contains("trace --compare 'yesterday") => (2, ""),
+        _ if line.contains("trace -n --continuous") => (0, "192.0.2.7 over UDP; 10 rounds since"),
         _ if line.contains("--json trace") => (0, "\"is_reached\": true"),
         _ if line.contains(" trace ") => (0, "192.0.2.7 reached in 1 hop"),
         // Hosts b and c exist, no other.
@@ -415,6 +416,10 @@ const OTHER_COLUMNS: &[(&str, &str)] = &[
     ("sockets", "SENDQ"),
     ("sockets", "DROPS"),
     ("trace", "BEHIND"),
+    ("trace", "TIMES"),
+    ("trace", "FROM"),
+    ("trace", "ERROR"),
+    ("trace", "DRAWN BY"),
 ];
 
 /// Arguments that make a command print its tables.
@@ -425,7 +430,10 @@ fn table_runs(page: &Page) -> Vec<String> {
             "netsonde ping 192.0.2.7 192.0.2.8".into(),
             "netsonde ping ff02::1%eth0".into(),
         ],
-        "trace" => vec!["netsonde trace --mtu 192.0.2.7".into()],
+        "trace" => vec![
+            "netsonde trace --mtu 192.0.2.7".into(),
+            "netsonde trace --continuous -c 2 -i 0.1 192.0.2.7".into(),
+        ],
         "kept" => vec!["netsonde keep x".into(), "netsonde kept".into()],
         "outages" => vec!["netsonde outages".into(), "netsonde outages 1".into()],
         "history" => vec!["netsonde history gateway".into()],
@@ -524,7 +532,11 @@ fn json_runs(page: &Page) -> Vec<String> {
             "ff02::1%eth0",
             "-c 30 -i 0.01 192.0.2.8",
         ],
-        "trace" => &["-n 192.0.2.7", "-n --mtu 192.0.2.7"],
+        "trace" => &[
+            "-n 192.0.2.7",
+            "-n --mtu 192.0.2.7",
+            "-n --continuous -c 2 -i 0.1 192.0.2.7",
+        ],
         "families" => &["", "SOCK_STREAM"],
         "doctor" => &["--duration 1s", "--dry-run"],
         "drops" => &["--total", "--duration 1s"],

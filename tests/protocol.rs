@@ -267,7 +267,13 @@ fn trace_types_agree() {
         }
     };
     let text = || Some("x".to_owned());
+    let connection = trace::Connection {
+        source_port: 1,
+        flow_label: Some(1),
+        sequence: Some(1),
+    };
     let options = trace::Options {
+        connection: Some(connection),
         timeout_ns: Some(1),
         interval_ns: Some(1),
         size: Some(14),
@@ -339,6 +345,12 @@ fn trace_types_agree() {
     sides("Add", to_value(add).unwrap(), None);
     let close = to_value(trace::CloseCall { run: 1 }).unwrap();
     sides("Close", close, None);
+    let ports = trace::PortsReply {
+        tcp: vec![1],
+        udp: vec![1],
+    };
+    let none = to_value(std::collections::BTreeMap::<u8, u8>::new()).unwrap();
+    sides("Ports", none, Some(to_value(ports).unwrap()));
 }
 
 #[test]

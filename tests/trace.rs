@@ -15,10 +15,9 @@ use std::process::{Command, ExitCode};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use netsonde::lab::wire::Wire;
-use netsonde::lab::{self, Host, messages, traffic};
+use netsonde::lab::{self, messages, traffic};
 use serde_json::Value;
-use support::Service;
+use support::path::{Report, Ways, chain, chain_with, trace, ways};
 use support::{has_users, inside};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -38,6 +37,7 @@ fn main() -> ExitCode {
             ("refusals_and_loops", refusals_and_loops),
             ("probes_that_do_not_leave", probes_that_do_not_leave),
             ("forged_errors_change_nothing", forged_errors_change_nothing),
+            ("errors_of_other_traffic", errors_of_other_traffic),
             ("many_at_once", many_at_once),
             ("text_and_errors", text_and_errors),
         ],
@@ -49,240 +49,6 @@ fn main() -> ExitCode {
 fn runs(default: usize) -> usize {
     let given = std::env::var("NETSONDE_TRACE_RUNS").ok();
     given.and_then(|text| text.parse().ok()).unwrap_or(default)
-}
-
-/// A host, routers one behind the other, and a target.
-struct Chain {
-    service: Service,
-    h: Host,
-    routers: Vec<Host>,
-    t: Host,
-    wires: Vec<Wire>,
-}
-
-/// Makes a router that reports as many errors as there are.
-fn forward(router: &Host) {
-    for (setting, value) in [
-        ("net/ipv4/ip_forward", "1"),
-        ("net/ipv4/icmp_ratelimit", "0"),
-        ("net/ipv4/conf/all/rp_filter", "0"),
-        ("net/ipv6/conf/all/forwarding", "1"),
-        ("net/ipv6/icmp/ratelimit", "0"),
-    ] {
-        router.sysctl(setting, value).unwrap();
-    }
-    // The limit of all errors together; older kernels have one for all namespaces.
-    for setting in ["icmp_msgs_per_sec", "icmp_msgs_burst"] {
-        let _ = router.sysctl(&format!("net/ipv4/{setting}"), "1000000");
-    }
-}
-
-/// Builds a chain. `wired`: the link with this number is a wire.
-fn chain(count: usize, wired: Option<usize>) -> Chain {
-    chain_with(count, wired, "")
-}
-
-fn chain_with(count: usize, wired: Option<usize>, config: &str) -> Chain {
-    let host = |name: String| {
-        let host = Host::new(&name).unwrap();
-        host.sysctl("net/ipv6/conf/default/accept_dad", "0")
-            .unwrap();
-        host
-    };
-    let h = host("h".into());
-    let routers: Vec<Host> = (1..=count).map(|at| host(format!("r{at}"))).collect();
-    let t = host("t".into());
-    let mut wires = vec![];
-    let all: Vec<&Host> = std::iter::once(&h).chain(&routers).chain([&t]).collect();
-    for (at, pair) in all.windows(2).enumerate() {
-        let link = at + 1;
-        let left = if at == 0 { "e0" } else { "e1" };
-        match wired == Some(link) {
-            true => wires.push(Wire::new(pair[0], left, pair[1], "e0").unwrap()),
-            false => lab::veth(pair[0], left, pair[1], "e0").unwrap(),
-        }
-        for (host, interface, number) in [(pair[0], left, 1), (pair[1], "e0", 2)] {
-            host.address(interface, &format!("10.{link}.0.{number}/24"))
-                .unwrap();
-            host.address(interface, &format!("fd00:{link}::{number}/64"))
-                .unwrap();
-        }
-    }
-    for router in routers.iter().chain([&t]) {
-        forward(router);
-    }
-    for (at, host) in all.iter().enumerate().take(all.len() - 1) {
-        host.route("0.0.0.0/0", &format!("10.{}.0.2", at + 1))
-            .unwrap();
-        host.route("::/0", &format!("fd00:{}::2", at + 1)).unwrap();
-    }
-    for (at, host) in all.iter().enumerate().skip(1) {
-        // The way back; a link of its own is known.
-        if at > 1 {
-            host.route("10.1.0.0/24", &format!("10.{at}.0.1")).unwrap();
-            host.route("fd00:1::/64", &format!("fd00:{at}::1")).unwrap();
-        }
-    }
-    let service = Service::with_config(&h, config, &[]);
-    Chain {
-        service,
-        h,
-        routers,
-        t,
-        wires,
-    }
-}
-
-impl Chain {
-    fn target(&self) -> String {
-        format!("10.{}.0.2", self.routers.len() + 1)
-    }
-
-    fn router(&self, hop: usize) -> String {
-        format!("10.{hop}.0.2")
-    }
-
-    fn trace(&self, arguments: &[&str]) -> Report {
-        trace(&self.h, &self.service, arguments)
-    }
-}
-
-/// A trace with its exit status.
-struct Report {
-    value: Value,
-    status: Option<i32>,
-}
-
-fn trace(host: &Host, service: &Service, arguments: &[&str]) -> Report {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
-    command
-        .arg("--socket")
-        .arg(service.socket())
-        .args(["--json", "trace", "-n"]);
-    let output = host.run(|| command.args(arguments).output()).unwrap();
-    let value = serde_json::from_slice(&output.stdout);
-    let value = value
-        .unwrap_or_else(|_| panic!("{arguments:?}: {}", String::from_utf8_lossy(&output.stderr)));
-    Report {
-        value,
-        status: output.status.code(),
-    }
-}
-
-impl Report {
-    fn hops(&self) -> &Vec<Value> {
-        self.value["hops"].as_array().unwrap()
-    }
-
-    /// Addresses of each hop.
-    fn addresses(&self) -> Vec<Vec<&str>> {
-        self.hops()
-            .iter()
-            .map(|hop| {
-                let nodes = hop["nodes"].as_array().unwrap();
-                nodes
-                    .iter()
-                    .map(|node| node["address"].as_str().unwrap())
-                    .collect()
-            })
-            .collect()
-    }
-
-    fn verdict(&self, hop: usize) -> &str {
-        self.hops()[hop - 1]["verdict"].as_str().unwrap()
-    }
-
-    fn remarks(&self) -> Vec<&str> {
-        let all = self.value["remarks"].as_array().unwrap();
-        all.iter()
-            .map(|remark| remark["id"].as_str().unwrap())
-            .collect()
-    }
-
-    fn remark(&self, id: &str) -> &str {
-        let all = self.value["remarks"].as_array().unwrap();
-        let found = all.iter().find(|remark| remark["id"] == id);
-        let found = found.unwrap_or_else(|| panic!("no {id}: {:#}", self.value));
-        found["text"].as_str().unwrap()
-    }
-}
-
-/// Equal ways of `depth` routers each between two routers.
-///
-/// ```text
-///   h 10.0.1.1 -- 10.0.1.2 a -- 10.WAY.1.2 w1 -- 10.WAY.2.2 w2 -- ... -- 10.WAY.N.2 z -- 10.0.2.2 t
-/// ```
-struct Ways {
-    service: Service,
-    h: Host,
-    _others: Vec<Host>,
-    count: usize,
-    depth: usize,
-}
-
-fn ways(count: usize, depth: usize) -> Ways {
-    let host = |name: &str| Host::new(name).unwrap();
-    let (h, a, z, t) = (host("h"), host("a"), host("z"), host("t"));
-    let link = |one: (&Host, &str), other: (&Host, &str), net: &str| {
-        lab::veth(one.0, one.1, other.0, other.1).unwrap();
-        one.0.address(one.1, &format!("{net}.1/24")).unwrap();
-        other.0.address(other.1, &format!("{net}.2/24")).unwrap();
-    };
-    link((&h, "e0"), (&a, "h"), "10.0.1");
-    link((&z, "t"), (&t, "e0"), "10.0.2");
-    let mut others = vec![];
-    let mut next_hops = vec![];
-    for way in 1..=count {
-        let routers: Vec<Host> = (1..=depth)
-            .map(|at| host(&format!("w{way}-{at}")))
-            .collect();
-        for at in 0..=depth {
-            let one = if at == 0 {
-                (&a, format!("w{way}"))
-            } else {
-                (&routers[at - 1], "on".into())
-            };
-            let other = match at == depth {
-                true => (&z, format!("w{way}")),
-                false => (&routers[at], "in".into()),
-            };
-            let net = format!("10.{way}.{}", at + 1);
-            link((one.0, &one.1), (other.0, &other.1), &net);
-        }
-        for (at, router) in routers.iter().enumerate() {
-            forward(router);
-            router
-                .route("10.0.2.0/24", &format!("10.{way}.{}.2", at + 2))
-                .unwrap();
-            router
-                .route("10.0.1.0/24", &format!("10.{way}.{}.1", at + 1))
-                .unwrap();
-        }
-        next_hops.extend(["nexthop".to_owned(), "via".into(), format!("10.{way}.1.2")]);
-        others.extend(routers);
-    }
-    for router in [&a, &z, &t] {
-        forward(router);
-        router
-            .sysctl("net/ipv4/fib_multipath_hash_policy", "1")
-            .unwrap();
-    }
-    let mut route = vec!["route", "add", "10.0.2.0/24"];
-    route.extend(next_hops.iter().map(String::as_str));
-    inside(&a, "ip", &route);
-    z.route("10.0.1.0/24", &format!("10.1.{}.1", depth + 1))
-        .unwrap();
-    h.route("0.0.0.0/0", "10.0.1.2").unwrap();
-    t.route("0.0.0.0/0", "10.0.2.1").unwrap();
-    others.extend([a, z, t]);
-    let service = Service::start(&h, &[]);
-    Ways {
-        service,
-        h,
-        _others: others,
-        count,
-        depth,
-    }
 }
 
 impl Ways {
@@ -627,6 +393,98 @@ fn forged_errors_change_nothing() -> Outcome {
         (forger.join().unwrap(), traces)
     });
     println!("{traces} traces beside {sent} forged errors");
+    Ok(())
+}
+
+/// What routers answered to programs before the trace is shown with its time and what drew it, once for each kind; what
+/// traces themselves drew is not.
+fn errors_of_other_traffic() -> Outcome {
+    let chain = chain(3, None);
+    for (host, interface) in [(&chain.routers[1], "e1"), (&chain.routers[2], "e0")] {
+        inside(host, "ip", &["link", "set", interface, "mtu", "1300"]);
+    }
+    let target: Ipv4Addr = chain.target().parse()?;
+    let own: Ipv4Addr = "10.1.0.1".parse()?;
+    // Nothing was drawn yet, but by this trace.
+    let report = chain.trace(&["--fast", &chain.target()]);
+    assert_eq!(report.value["drawn"], serde_json::json!([]));
+    let before = jiff::Timestamp::now();
+    chain.h.run(|| -> std::io::Result<()> {
+        let socket = std::net::UdpSocket::bind((own, 4000))?;
+        socket.set_ttl(2)?;
+        for _ in 0..3 {
+            socket.send_to(b"x", (target, 53))?;
+        }
+        let large = socket2::Socket::from(std::net::UdpSocket::bind((own, 4001))?);
+        netsonde::linux::option::set_option(
+            &large,
+            nix::libc::IPPROTO_IP,
+            nix::libc::IP_MTU_DISCOVER,
+            &nix::libc::IP_PMTUDISC_PROBE,
+        )?;
+        large.send_to(&[0; 1400], &std::net::SocketAddr::from((target, 54)).into())?;
+        // The same from elsewhere, and to another target.
+        socket.send_to(b"x", (Ipv4Addr::new(10, 4, 0, 9), 53))?;
+        Ok(())
+    })?;
+    support::firewall(
+        &chain.t,
+        "input",
+        "tcp dport 443 reject with icmp type admin-prohibited",
+    );
+    let refused = chain.h.run(|| std::net::TcpStream::connect((target, 443)));
+    assert!(refused.is_err());
+    let mut report = chain.trace(&["--fast", &chain.target()]);
+    let are_there = |report: &Report| report.value["drawn"].as_array().unwrap().len() == 3;
+    lab::wait_until(support::PATIENCE, || {
+        report = chain.trace(&["--fast", &chain.target()]);
+        are_there(&report)
+    });
+    let drawn = report.value["drawn"].as_array().unwrap();
+    assert_eq!(drawn.len(), 3, "{:#}", report.value["drawn"]);
+    let of = |port: u16| {
+        let found = drawn.iter().find(|one| one["destination_port"] == port);
+        found.unwrap_or_else(|| panic!("no {port}: {drawn:#?}"))
+    };
+    for (port, protocol, from, kind, code, mtu, source_port) in [
+        (53, "udp", "10.2.0.2", 11, 0, Value::Null, Some(4000)),
+        (54, "udp", "10.2.0.2", 3, 4, 1300.into(), Some(4001)),
+        (443, "tcp", "10.4.0.2", 3, 13, Value::Null, None),
+    ] {
+        let one = of(port);
+        assert_eq!(one["protocol"], protocol, "{one}");
+        assert_eq!(one["from"], from, "{one}");
+        assert_eq!(
+            (&one["type"], &one["code"]),
+            (&kind.into(), &code.into()),
+            "{one}"
+        );
+        assert_eq!(
+            (&one["mtu"], &one["source"]),
+            (&mtu, &"10.1.0.1".into()),
+            "{one}"
+        );
+        if let Some(source_port) = source_port {
+            assert_eq!(one["source_port"], source_port, "{one}");
+        }
+        for time in ["first_time", "time"] {
+            let at: jiff::Timestamp = one[time].as_str().unwrap().parse()?;
+            assert!(at >= before && at <= jiff::Timestamp::now(), "{one}");
+        }
+    }
+    assert_eq!(of(53)["count"], 3);
+    assert!(of(443)["count"].as_u64() >= Some(1));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_netsonde"));
+    command.arg("--socket").arg(chain.service.socket());
+    command.args(["trace", "-n", "--fast", &chain.target()]);
+    let output = chain.h.run(|| command.output())?;
+    let text = String::from_utf8(output.stdout)?;
+    println!("{text}");
+    assert!(
+        text.contains("10.2.0.2  fragmentation needed, MTU 1300"),
+        "{text}"
+    );
+    assert!(text.contains("UDP to port 53 from 10.1.0.1"), "{text}");
     Ok(())
 }
 

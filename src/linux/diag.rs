@@ -4,14 +4,16 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::net::SocketAddr;
 
 use serde::Serialize;
 
 use super::netlink::Netlink;
 use super::{proc_net, reason};
-use netsonde_core::sockets::diag::{DiagRequest, SOCK_DIAG_BY_FAMILY};
+use netsonde_core::sockets::diag::{DiagRequest, SOCK_DIAG_BY_FAMILY, tcp_connection};
 use netsonde_core::sockets::{
-    INET, INET6, MPTCP, NETLINK, PACKET, SCTP, Socket, TCP, UDP, UDPLITE, UNIX, VSOCK, XDP, listed,
+    INET, INET6, MPTCP, NETLINK, PACKET, SCTP, Socket, State, TCP, UDP, UDPLITE, UNIX, VSOCK, XDP,
+    listed,
 };
 
 /// NETLINK_SOCK_DIAG (linux/netlink.h).
@@ -233,4 +235,50 @@ fn ask(netlink: &mut Netlink, question: DiagRequest) -> io::Result<(Vec<Socket>,
         }
     }
     Ok((found, false))
+}
+
+/// Looks TCP connections up, one by one.
+pub struct Connections(Netlink);
+
+impl Connections {
+    /// Opens the socket for the requests.
+    ///
+    /// # Errors
+    /// The error of the kernel.
+    pub fn open() -> io::Result<Connections> {
+        Netlink::open_for(SOCK_DIAG).map(Connections)
+    }
+
+    /// Returns the socket at this end of a connection, also of one that is bound to the interface; `None` if there is
+    /// none. A connection without a process, and one that waits for late packets, has no user.
+    ///
+    /// # Errors
+    /// The error of the kernel, or `TimedOut`.
+    pub fn find(
+        &mut self,
+        (local, remote): (SocketAddr, SocketAddr),
+        ifindex: u32,
+    ) -> io::Result<Option<Socket>> {
+        let request = DiagRequest {
+            family: INET,
+            protocol: TCP,
+        };
+        for ifindex in [0, ifindex] {
+            let mut found = None;
+            let body = tcp_connection(local, remote, ifindex);
+            let asked = self.0.ask_raw(SOCK_DIAG_BY_FAMILY, 0, &body, |_, reply| {
+                found = request.decode(reply);
+            });
+            match asked {
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => continue,
+                Err(error) => return Err(error),
+                // Without a connection the kernel returns a socket that listens there.
+                Ok(()) => found = found.filter(|socket| socket.state != State::Listening),
+            }
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
 }

@@ -211,13 +211,22 @@ fn in_words(server: &str, name: &str, parameters: &Value) -> String {
         "io.netsonde.Service.Unavailable" => {
             format!("{server} cannot do this at the moment: {}", field("reason"))
         }
-        "io.netsonde.Ping.BadTarget" => format!("{}: {}", field("target"), field("reason")),
-        "io.netsonde.Ping.NotPermitted" => format!(
+        "io.netsonde.Trace.NoSuchConnection" => format!(
+            "this host has no TCP connection from {} to {}, or no longer",
+            field("source"),
+            field("destination")
+        ),
+        "io.netsonde.Ping.BadTarget" | "io.netsonde.Trace.BadTarget" => {
+            format!("{}: {}", field("target"), field("reason"))
+        }
+        "io.netsonde.Ping.NotPermitted" | "io.netsonde.Trace.NotPermitted" => format!(
             "only root may use {} here; you may use {}",
             field("what"),
             field("limit")
         ),
-        "io.netsonde.Ping.LimitReached" | "io.netsonde.Service.LimitReached" => {
+        "io.netsonde.Ping.LimitReached"
+        | "io.netsonde.Trace.LimitReached"
+        | "io.netsonde.Service.LimitReached" => {
             let table = match field("limit").contains("memory") {
                 true => "control",
                 false => "ping",

@@ -133,6 +133,7 @@ fn examples_that_no_test_runs() {
         commands,
         [
             "netsonde outages 1 -w outage-1.pcapng",
+            "netsonde trace --like 192.0.2.1:40000-192.0.2.7:443",
             "sudo netsonde drops --reasons",
             "netsonde drops --since 'yesterday 22:00' --step 10m",
             "netsonde demo",

@@ -5,6 +5,7 @@ pub mod historian;
 pub mod link;
 pub mod mcast;
 pub mod needs;
+pub mod path;
 pub mod ping;
 pub mod scenarios;
 pub mod taken;

@@ -14,6 +14,7 @@ use crate::client::failure::Failure;
 use crate::client::interrupt::{Interrupt, wait_until};
 use crate::client::namespace;
 use crate::client::output::{no_match, show};
+use crate::client::render::in_place;
 use crate::client::render::style::{Style, bytes, duration, local_time};
 use crate::client::render::table::{Column, table};
 use crate::client::render::wrap::fit;
@@ -102,7 +103,7 @@ fn watch(global: &Global, socket: &Path, call: &TalkersCall) -> Result<u8, Failu
     let is_terminal = io::stdout().is_terminal() && !global.json;
     let mut out = screen::stdout();
     if is_terminal {
-        out.control(CLEAR)?;
+        in_place::clear(&mut out)?;
     }
     let mut next = Instant::now();
     let mut is_first = true;
@@ -115,13 +116,7 @@ fn watch(global: &Global, socket: &Path, call: &TalkersCall) -> Result<u8, Failu
             let text = text(&report, style, global.verbose);
             let text = fit(text.trim_end(), style);
             if is_terminal {
-                out.control(HOME)?;
-                for line in text.lines() {
-                    write!(out, "{line}")?;
-                    out.control(END_LINE)?;
-                    writeln!(out)?;
-                }
-                out.control(END_SCREEN)?;
+                in_place::redraw(&mut out, &text)?;
             } else {
                 let separator = if is_first { "" } else { "\n" };
                 writeln!(out, "{separator}{}\n{text}", local_time(&report.all.to))?;
@@ -135,13 +130,6 @@ fn watch(global: &Global, socket: &Path, call: &TalkersCall) -> Result<u8, Failu
         }
     }
 }
-
-/// Escape sequences of a terminal (ECMA-48): cursor to the first cell, clear everything, the rest of the line,
-/// or everything below.
-const HOME: &str = "\x1b[H";
-const CLEAR: &str = "\x1b[2J";
-const END_LINE: &str = "\x1b[K";
-const END_SCREEN: &str = "\x1b[J";
 
 /// Asks the service, and looks up the processes.
 fn report(socket: &Path, call: &TalkersCall) -> Result<OwnedTalkers, Failure> {

@@ -1,5 +1,6 @@
 //! SHELL. Rendering for people and programs: tables and styles, packet lines, card vendors.
 
+pub mod in_place;
 pub mod oui;
 pub mod packet_line;
 pub mod style;

@@ -162,7 +162,7 @@ impl Tracker {
     /// Takes a packet.
     pub fn see(&mut self, seen: &Sighting<'_>) {
         let segment = &seen.segment;
-        if !segment.is_tcp || segment.sequence().is_none() {
+        if !segment.is_tcp || segment.sequence().is_none() || segment.is_probe_along() {
             return;
         }
         self.last_ns = self.last_ns.max(seen.time_ns);

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use super::identity::TOKEN;
 use crate::wire::cursor::sum;
 use crate::wire::glance::ip_protocol;
+pub use crate::wire::segment::is_along;
 use crate::wire::segment::tcp_flag;
 
 /// Flows of TCP probes: source ports that the keeper has reserved. Probes of a run take them in turn, so that a
@@ -106,11 +107,40 @@ impl SourcePorts {
     }
 }
 
+/// A TCP connection of this host along which probes go: they have its addresses and ports, and so its way through every
+/// hash of a router.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Living {
+    /// Its address here.
+    pub source: IpAddr,
+    /// Its port here.
+    pub source_port: u16,
+    /// Its flow label (IPv6); 0 if it is not known.
+    pub flow_label: u32,
+    /// A sequence number of it that was seen lately: probes are as far from it as can be.
+    pub sequence: Option<u32>,
+}
+
+impl Living {
+    /// Moves the sequence number of a probe, which is a part of its token, out of all windows: to the half of the numbers
+    /// opposite to the connection's, by thirty bits of the token.
+    pub fn token(&self, mut token: [u8; TOKEN]) -> [u8; TOKEN] {
+        if let Some(sequence) = self.sequence {
+            let opposite = sequence.wrapping_add(3 << 29);
+            let moved = opposite.wrapping_add(sequence_of(&token) & 0x3fff_ffff);
+            token[4..8].copy_from_slice(&moved.to_be_bytes());
+        }
+        token
+    }
+}
+
 /// A set of TCP and UDP ports of this host: packets from and to these are looked at.
 #[derive(Clone, Debug, Default)]
 pub struct PortSet {
     /// A bit for each port; empty for an empty set.
     bits: Vec<u64>,
+    /// Ports of connections along which probes go; few.
+    living: Vec<u16>,
 }
 
 impl PortSet {
@@ -125,6 +155,16 @@ impl PortSet {
     pub fn has(&self, port: u16) -> bool {
         let word = self.bits.get(usize::from(port) / 64);
         word.is_some_and(|word| word & (1 << (port % 64)) != 0)
+    }
+
+    /// Sets the ports of connections along which probes go.
+    pub fn set_living(&mut self, ports: Vec<u16>) {
+        self.living = ports;
+    }
+
+    /// Returns the ports of connections along which probes go.
+    pub fn living(&self) -> &[u16] {
+        &self.living
     }
 
     /// Returns whether the set is empty.
@@ -303,6 +343,8 @@ pub fn tcp_answer(segment: &Segment) -> Option<(Answer, u32)> {
 pub const UDP_HEADER: usize = 8;
 /// Size of the header of a TCP probe in bytes, with its options.
 pub const TCP_HEADER: usize = 28;
+/// Size of the header of a probe along a connection, which has no options.
+pub const LIVING_HEADER: usize = 20;
 /// Added to a checksum to make it wrong: it changes neither form of zero into the other.
 const WRONG: u16 = 0x5a5a;
 
@@ -336,28 +378,32 @@ impl Endpoints {
     }
 
     /// Writes a TCP segment: a SYN with fixed options, or, for probes along a connection that lives, an empty
-    /// segment with a wrong checksum, which no end point takes.
+    /// segment without options that acknowledges nothing and has a wrong checksum, which no end point takes.
     pub fn write_tcp(&self, packet: &mut Vec<u8>, token: &[u8; TOKEN], lives: bool) {
         let segment_size: u16 = if self.target.is_ipv4() { 1460 } else { 1440 };
-        let flags = if lives { tcp_flag::ACK } else { tcp_flag::SYN };
+        let (flags, header) = match lives {
+            true => (tcp_flag::ACK, LIVING_HEADER),
+            false => (tcp_flag::SYN, TCP_HEADER),
+        };
         packet.clear();
         packet.extend_from_slice(&self.source_port.to_be_bytes());
         packet.extend_from_slice(&self.port.to_be_bytes());
         packet.extend_from_slice(&sequence_of(token).to_be_bytes());
         // Acknowledgment number, header length in words, flags, window, checksum, urgent pointer.
         packet.extend_from_slice(&[0; 4]);
-        packet.extend_from_slice(&[(TCP_HEADER as u8 / 4) << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
-        // Maximum segment size, and selective acknowledgments permitted (RFC 9293, RFC 2018).
-        let [high, low] = segment_size.to_be_bytes();
-        packet.extend_from_slice(&[2, 4, high, low, 1, 1, 4, 2]);
+        packet.extend_from_slice(&[(header as u8 / 4) << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+        if !lives {
+            // Maximum segment size, and selective acknowledgments permitted (RFC 9293, RFC 2018).
+            let [high, low] = segment_size.to_be_bytes();
+            packet.extend_from_slice(&[2, 4, high, low, 1, 1, 4, 2]);
+        }
         let all = sum(packet, self.pseudo_sum(ip_protocol::TCP, packet.len()));
         let wrong = if lives { WRONG } else { 0 };
         packet[16..18].copy_from_slice(&(!(all as u16) ^ wrong).to_be_bytes());
     }
 
-    /// Writes a UDP datagram of `size` bytes of payload, at least [`LEAST_PAYLOAD`]: the token, and a filler. For
-    /// probes along a flow that lives its checksum is wrong, so that no end point takes it.
-    pub fn write_udp(&self, packet: &mut Vec<u8>, token: &[u8; TOKEN], size: usize, lives: bool) {
+    /// Writes a UDP datagram of `size` bytes of payload, at least [`LEAST_PAYLOAD`]: the token, and a filler.
+    pub fn write_udp(&self, packet: &mut Vec<u8>, token: &[u8; TOKEN], size: usize) {
         let length = UDP_HEADER + size.max(LEAST_PAYLOAD);
         packet.clear();
         packet.extend_from_slice(&self.source_port.to_be_bytes());
@@ -368,9 +414,8 @@ impl Endpoints {
         packet.extend_from_slice(&[0; 2]);
         packet.extend((packet.len()..length).map(|at| (at - UDP_HEADER) as u8));
         let all = sum(packet, self.pseudo_sum(ip_protocol::UDP, length));
-        let wrong = if lives { WRONG } else { 0 };
         let at = UDP_HEADER + TOKEN;
-        packet[at..at + 2].copy_from_slice(&(!(all as u16) ^ wrong).to_be_bytes());
+        packet[at..at + 2].copy_from_slice(&(!(all as u16)).to_be_bytes());
     }
 }
 
@@ -400,19 +445,42 @@ mod tests {
             let ends = endpoints(is_ipv4);
             for number in 0..2_000 {
                 let token = identity.token(1, ends.target, number);
-                for lives in [false, true] {
+                for (lives, header) in [(false, TCP_HEADER), (true, LIVING_HEADER)] {
                     ends.write_tcp(&mut packet, &token, lives);
                     let all = sum(&packet, ends.pseudo_sum(ip_protocol::TCP, packet.len()));
                     assert_eq!(all == 0xffff, !lives, "TCP {number}");
-                    assert_eq!(packet.len(), TCP_HEADER);
-                    let size = LEAST_PAYLOAD + number as usize % 100;
-                    ends.write_udp(&mut packet, &token, size, lives);
-                    let all = sum(&packet, ends.pseudo_sum(ip_protocol::UDP, packet.len()));
-                    assert_eq!(all == 0xffff, !lives, "UDP {number}");
-                    assert_eq!(packet.len(), UDP_HEADER + size);
-                    assert_ne!(&packet[6..8], [0, 0]);
+                    assert_eq!((packet.len(), is_along(&packet)), (header, lives));
                 }
+                let size = LEAST_PAYLOAD + number as usize % 100;
+                ends.write_udp(&mut packet, &token, size);
+                let all = sum(&packet, ends.pseudo_sum(ip_protocol::UDP, packet.len()));
+                assert_eq!(all, 0xffff, "UDP {number}");
+                assert_eq!(packet.len(), UDP_HEADER + size);
+                assert_ne!(&packet[6..8], [0, 0]);
             }
+        }
+    }
+
+    #[test]
+    fn probes_along_a_connection_are_far_from_its_numbers() {
+        let identity = Identity::new(1);
+        let target = endpoints(true).target;
+        for sequence in [0, 1, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
+            let living = Living {
+                source: endpoints(true).source,
+                source_port: 40_000,
+                flow_label: 0,
+                sequence: Some(sequence),
+            };
+            let mut all = std::collections::HashSet::new();
+            for number in 0..2_000 {
+                let token = living.token(identity.token(1, target, number));
+                // The largest window there is has 30 bits (RFC 7323, section 2.3).
+                let away = sequence_of(&token).wrapping_sub(sequence);
+                assert!((3 << 29..5 << 29).contains(&u64::from(away)), "{away:#x}");
+                all.insert(token);
+            }
+            assert_eq!(all.len(), 2_000);
         }
     }
 
@@ -431,7 +499,7 @@ mod tests {
             for (other, expected) in tokens.iter().enumerate() {
                 assert_eq!(is_quote_of(&quote, expected, 0, None), at == other);
             }
-            ends.write_udp(&mut packet, token, 56, false);
+            ends.write_udp(&mut packet, token, 56);
             let short = Segment::read(ip_protocol::UDP, &packet[..8], own_id).unwrap();
             assert!(is_quote_of(&short, token, 56, own_id));
             // Without the identification 16 bits are not enough; with the token they are.
@@ -463,7 +531,7 @@ mod tests {
             let token = identity.token(1, ends.target, number);
             ends.write_tcp(&mut packet, &token, false);
             assert_eq!(packet[..4], [0x9c, 0x40, 1, 0xbb]);
-            ends.write_udp(&mut packet, &token, 56, false);
+            ends.write_udp(&mut packet, &token, 56);
             assert_eq!(packet[..4], [0x9c, 0x40, 1, 0xbb]);
         }
     }

@@ -16,6 +16,20 @@ pub struct Step {
     pub flow: u16,
 }
 
+/// A TCP connection of this host along which probes go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connection {
+    /// Its port here.
+    pub source_port: u16,
+    /// Its flow label (IPv6).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flow_label: Option<u32>,
+    /// A sequence number of it that was seen lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u32>,
+}
+
 /// Options of a run. A missing option has its default.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -47,6 +61,9 @@ pub struct Options {
     /// Destination port.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The connection along which the probes go.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection: Option<Connection>,
 }
 
 /// What an error quotes of a probe.
@@ -211,6 +228,15 @@ pub struct AddCall {
     pub run: u64,
     /// Probes, in the order of sending.
     pub probes: Vec<Step>,
+}
+
+/// Reply of `Ports`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortsReply {
+    /// Source ports of probes by TCP.
+    pub tcp: Vec<u16>,
+    /// Source ports of probes by UDP.
+    pub udp: Vec<u16>,
 }
 
 /// Parameters of `Close`.

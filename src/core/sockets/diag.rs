@@ -2,7 +2,7 @@
 //! vm_sockets_diag.h, xdp_diag.h). Numbers are in host byte order unless a comment says network order. A reply that
 //! is too short is skipped; a missing field is unknown.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::{
     Detail, Filter, INET, INET6, MPTCP, NETLINK, PACKET, Packet, Socket, State, TCP, UDP, UDPLITE,
@@ -84,6 +84,27 @@ impl DiagRequest {
             _ => None,
         }
     }
+}
+
+/// Encodes the body of a request for one TCP socket: this connection, on an interface if it is bound to that.
+pub fn tcp_connection(local: SocketAddr, remote: SocketAddr, ifindex: u32) -> Vec<u8> {
+    let family = if local.is_ipv4() { INET } else { INET6 };
+    let mut body = vec![family, TCP as u8, 0, 0];
+    body.extend_from_slice(&ALL_STATES.to_ne_bytes());
+    body.extend_from_slice(&local.port().to_be_bytes());
+    body.extend_from_slice(&remote.port().to_be_bytes());
+    for address in [local.ip(), remote.ip()] {
+        let mut octets = [0; 16];
+        match address {
+            IpAddr::V4(v4) => octets[..4].copy_from_slice(&v4.octets()),
+            IpAddr::V6(v6) => octets = v6.octets(),
+        }
+        body.extend_from_slice(&octets);
+    }
+    body.extend_from_slice(&ifindex.to_ne_bytes());
+    // INET_DIAG_NOCOOKIE: any socket of these ends.
+    body.resize(inet::REQUEST, 0xff);
+    body
 }
 
 /// Offsets in the attribute SKMEMINFO (SK_MEMINFO_ in linux/sock_diag.h), in bytes.

@@ -15,14 +15,18 @@
 //! | `plan` | which probes to send next |
 //! | `report` | hops, links between them, verdicts |
 //! | `remarks` | what was noticed on the way |
+//! | `rounds` | a trace that goes on, round by round |
+//! | `drawn` | errors that other traffic drew before |
 //! | [`mtu`] | the path MTU, hop by hop |
 //! | [`path`] | a path that is remembered, and what differs between two |
 
+mod drawn;
 pub mod mtu;
 pub mod path;
 mod plan;
 mod remarks;
 mod report;
+mod rounds;
 mod stopping;
 
 use std::collections::BTreeMap;
@@ -30,7 +34,11 @@ use std::net::IpAddr;
 
 use crate::protocol::trace::{Answer, Step};
 
-pub use report::{Counted, Hop, Link, Node, Pinged, Remark, Report, RoundTrips, Times, Verdict};
+pub use drawn::{Drawn, DrawnErrors, SeenError};
+pub use report::{
+    Counted, Hop, Link, Node, Pinged, Remark, Report, RoundTrips, Times, Verdict, return_hops,
+};
+pub use rounds::{Change, Figures, HopState, RoundHop, RoundReport, Rounds};
 pub use stopping::{CONFIDENCE, probes_needed};
 
 /// Settings of a trace.

@@ -392,7 +392,7 @@ fn later_lose(later: &[Counted]) -> bool {
 }
 
 /// Returns how many hops an answer took, by the next usual initial TTL; `None` if it is more than 40 below that.
-fn return_hops(ttl: u8) -> Option<u8> {
+pub fn return_hops(ttl: u8) -> Option<u8> {
     let start = match ttl {
         0..=64 => 64,
         65..=128 => 128,

@@ -15,6 +15,12 @@ pub mod tcp_flag {
     pub const ACK: u8 = 0x10;
 }
 
+/// Returns whether a TCP header is that of a probe along a connection (`trace --like`): an acknowledgment of nothing, which
+/// the connection itself sends once in 2^32 times.
+pub fn is_along(header: &[u8]) -> bool {
+    header.get(13) == Some(&tcp_flag::ACK) && header.get(8..12) == Some(&[0; 4])
+}
+
 /// A packet of TCP or UDP, possibly quoted and cut behind its ports.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
@@ -93,6 +99,11 @@ impl<'a> Segment<'a> {
             true => self.bytes.get(13).copied().unwrap_or(0),
             false => 0,
         }
+    }
+
+    /// Returns whether it is a probe of a trace along a connection, and nothing of the connection itself.
+    pub fn is_probe_along(&self) -> bool {
+        self.is_tcp && self.payload_length == 0 && is_along(self.bytes)
     }
 
     /// Returns the four bytes at an offset from the header on.

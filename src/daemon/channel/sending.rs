@@ -25,6 +25,8 @@ pub struct ProbeRequest {
     pub target: [u8; 16],
     /// Source address, which must be one of this host's.
     pub source: [u8; 16],
+    /// Flow label of the connection that lives (IPv6), 20 bits; 0 for none, and for other probes.
+    pub flow_label: u32,
     /// Token of the probe.
     pub token: [u8; TOKEN],
     /// Destination port, not 0.
@@ -37,11 +39,11 @@ pub struct ProbeRequest {
     pub family: u8,
     /// IP protocol: 6 (TCP) or 17 (UDP).
     pub protocol: u8,
-    /// TTL or hop limit; 0 for the system's default.
+    /// TTL or hop limit; 0 for the system's default, not with `lives`.
     pub hop_limit: u8,
     /// Type of service or traffic class.
     pub traffic_class: u8,
-    /// 1 for a probe along a connection that lives, with a checksum that no end point takes; else 0.
+    /// 1 for a probe along a TCP connection that lives, with a checksum that no end point takes; else 0.
     pub lives: u8,
     /// 0.
     pub reserved: u8,

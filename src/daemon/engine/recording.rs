@@ -10,7 +10,7 @@ use netsonde_core::neighbors::{Neighbors, carries_no_claims};
 use netsonde_core::probe::Sighting;
 use netsonde_core::probe::identity::{HEADER, TOKEN};
 use netsonde_core::probe::sight::{may_concern_probe, sight};
-use netsonde_core::probe::transport::PortSet;
+use netsonde_core::probe::transport::{PortSet, is_along};
 use netsonde_core::recorder::interfaces::{State, link_type};
 use netsonde_core::recorder::thin::{Candidate, Concern, Decision, HeldProbes, Thinner};
 use netsonde_core::recorder::{Classifier, Cursor, From, GapKind, Meta, Recorder, Store};
@@ -468,6 +468,15 @@ impl Path<'_> {
         {
             sightings.extend(sighting(packet, seen));
             is_probe = true;
+        } else if self.probe_ports.living().contains(&seen.source_port) {
+            // Of a connection along which probes go, only these are sighted, and none is passed over.
+            is_probe = true;
+            let header = packet.bytes.get(seen.transport..).unwrap_or_default();
+            if let Some(sightings) = self.sightings
+                && is_along(header)
+            {
+                sightings.extend(sighting(packet, seen));
+            }
         }
         let outbound = packet.direction == Direction::Outbound;
         let (ifindex, time) = (packet.ifindex, packet.time_ns);

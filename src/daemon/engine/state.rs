@@ -179,7 +179,9 @@ impl EngineState {
             self.prober.has_segments(),
             !self.recording.probe_ports.is_empty(),
         );
-        if has_segments != is_sighted {
+        let living = self.recording.probe_ports.living();
+        let is_changed = !self.prober.living_ports().eq(living.iter().copied());
+        if has_segments != is_sighted || is_changed {
             self.recording.probe_ports = match has_segments {
                 true => self.prober.segment_ports(),
                 false => PortSet::default(),

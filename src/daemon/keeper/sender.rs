@@ -24,7 +24,7 @@ use crate::linux::option::set_option;
 use netsonde_core::config::PingSettings;
 use netsonde_core::probe::TokenBucket;
 use netsonde_core::probe::transport::{
-    Endpoints, LEAST_PAYLOAD, MOST_PAYLOAD, SourcePorts, TCP_HEADER, UDP_HEADER,
+    Endpoints, LEAST_PAYLOAD, LIVING_HEADER, MOST_PAYLOAD, SourcePorts, TCP_HEADER, UDP_HEADER,
 };
 
 /// A group that no host may join, and to which no packet is delivered (RFC 5771, section 4; RFC 4291, section 2.7:
@@ -42,6 +42,8 @@ pub const DATAGRAM_SNAP: u32 = 64;
 /// Part of a second whose packets the limit lets pass at once: an engine paces itself, but its requests wait in the
 /// channel while this process does not run.
 const BURST: f64 = 0.25;
+/// Largest flow label: 20 bits (RFC 8200, section 3).
+const MAX_LABEL: u32 = 0xf_ffff;
 /// IPV6_FLOWINFO_SEND (linux/in6.h): the flow label of an address is used.
 const FLOWINFO_SEND: i32 = 33;
 
@@ -123,6 +125,7 @@ impl Sender {
             return (libc::EINVAL, now_ns);
         };
         let size = match request.protocol {
+            6 if request.lives == 1 => LIVING_HEADER,
             6 => TCP_HEADER,
             _ => UDP_HEADER + usize::from(request.size),
         };
@@ -135,22 +138,22 @@ impl Sender {
         let packet = &mut self.packet;
         match request.protocol {
             6 => wanted.write_tcp(packet, &request.token, lives),
-            _ => wanted.write_udp(packet, &request.token, request.size.into(), lives),
+            _ => wanted.write_udp(packet, &request.token, request.size.into()),
         }
         let is_ipv6 = wanted.target.is_ipv6();
         let socket = &self.raw[usize::from(request.protocol == 17)][usize::from(is_ipv6)];
         let Some(socket) = socket else {
             return (libc::EAFNOSUPPORT, now_ns);
         };
-        let label = self.label ^ u32::from(wanted.source_port).wrapping_mul(0x9e37_79b1);
+        let label = match lives {
+            true => request.flow_label,
+            false => {
+                let label = self.label ^ u32::from(wanted.source_port).wrapping_mul(0x9e37_79b1);
+                (label & MAX_LABEL) | 1
+            }
+        };
         let sent_ns = monotonic_ns();
-        let sent = submit(
-            socket,
-            &self.packet,
-            &wanted,
-            request,
-            (label & 0xf_ffff) | 1,
-        );
+        let sent = submit(socket, &self.packet, &wanted, request, label);
         (sent.err().map_or(0, |errno| errno as i32), sent_ns)
     }
 }
@@ -187,8 +190,15 @@ fn check(request: &ProbeRequest, ports: &SourcePorts) -> Option<Endpoints> {
         _ => return None,
     };
     let source_port = match request.lives {
-        0 => *own.get(usize::from(request.flow))?,
-        1 => request.flow,
+        0 if request.flow_label == 0 => *own.get(usize::from(request.flow))?,
+        // Of a connection nothing but the TTL is probed.
+        1 if request.protocol == 6
+            && request.hop_limit != 0
+            && request.flow_label <= MAX_LABEL
+            && (request.flow_label == 0 || target.is_ipv6()) =>
+        {
+            request.flow
+        }
         _ => return None,
     };
     let is_whole = request.port != 0 && source_port != 0 && request.reserved == 0;

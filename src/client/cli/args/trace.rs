@@ -1,6 +1,7 @@
 //! SHELL. Arguments of `trace`; the letters are those of traceroute(8) and mtr(8).
 
 use clap::Args;
+use clap::builder::ArgPredicate;
 
 use super::time::parse_time;
 use super::values::{HOUR_NS, number, parse_not_empty, parse_tos, time_in};
@@ -9,8 +10,18 @@ use super::values::{HOUR_NS, number, parse_not_empty, parse_tos, time_in};
 #[derive(Clone, Debug, Default, Args)]
 pub struct Trace {
     /// Name or address.
-    #[arg(value_name = "TARGET")]
+    #[arg(
+        value_name = "TARGET",
+        required = false,
+        required_unless_present = "like",
+        conflicts_with = "like",
+        default_value_if("like", ArgPredicate::IsPresent, "")
+    )]
     pub target: String,
+    /// Take the way of a TCP connection of this host, which goes on meanwhile: both ends as `netsonde connections`
+    /// prints them, or the other end alone if it has one.
+    #[arg(long, value_name = "SOURCE-DESTINATION", value_parser = parse_not_empty, conflicts_with_all = ["ipv4", "ipv6", "udp", "tcp", "icmp", "flows", "continuous", "mtu", "compare"])]
+    pub like: Option<String>,
     /// Use IPv4 only.
     #[arg(short = '4', conflicts_with = "ipv6")]
     pub ipv4: bool,
@@ -63,4 +74,14 @@ pub struct Trace {
     #[arg(long, value_name = "TIME", value_parser = parse_time, allow_hyphen_values = true,
         conflicts_with_all = ["udp", "tcp"])]
     pub compare: Option<u64>,
+    /// Send a probe to each hop, round after round, until interrupted, and show the figures since the start: on a
+    /// terminal in place, else once at the end, or as one JSON object per round. All probes are of one flow.
+    #[arg(long, conflicts_with_all = ["flows", "queries", "fast", "mtu", "compare"])]
+    pub continuous: bool,
+    /// With --continuous, end after N rounds.
+    #[arg(short = 'c', long, value_name = "N", value_parser = number::<u32>(1..=0xffff_ffff), requires = "continuous")]
+    pub count: Option<u32>,
+    /// With --continuous, begin a round each INTERVAL seconds, at least 0.1. Default: 1.
+    #[arg(short = 'i', long, value_name = "INTERVAL", value_parser = time_in(100_000_000..=HOUR_NS, "0.1 s to one hour"), requires = "continuous")]
+    pub interval: Option<u64>,
 }

@@ -1,6 +1,6 @@
 //! SHELL. Manual page of `netsonde trace`.
 
-use super::{Json, Keys, Page, Section, example};
+use super::{Example, Json, Keys, Page, Run, Section, example};
 
 /// trace.
 pub(super) const PAGES: &[Page] = &[Page {
@@ -27,7 +27,31 @@ pub(super) const PAGES: &[Page] = &[Page {
                   the networks of its targets (IPv4 /24, IPv6 /64), for any host of which it can be asked. It compares with \
                   the last path before that time in which the target answered. Other addresses at a hop are a change if \
                   they cannot be equal ways that were not seen: the number of answers decides. The time is when the \
-                  historian first saw the present ones.",
+                  historian first saw the present ones.\n\n\
+                  Routers may have said something about the target before anyone asked. Errors in the record that other \
+                  traffic to it drew (time exceeded, fragmentation needed, unreachable) are listed below the summary, the \
+                  newest first, with the time of the last one. Those that netsonde's own probes drew are left out, as are \
+                  those of echo requests and of TCP segments without data and options, as --like sends them. The record in memory is read, not what netsonde-historian(8) keeps.\n\n\
+                  --continuous sends a probe to each hop, round after round, and shows one line per hop: on a terminal in \
+                  place, otherwise once at the end, as mtr --report does. All probes are of one flow, so another way of equal cost \
+                  is no change; a hop whose address changes, one that begins to answer, and a target that becomes silent \
+                  or answers again are listed with the time. If the service is restarted the trace goes on, and says for \
+                  how long no probes were sent. What is kept does not grow with the time that it runs. Loss follows one \
+                  rule: what is lost on the way to a hop is missing behind it, too, so LOSS % is the smallest share of \
+                  unanswered probes of a hop and of those behind it that answer. A router that limits its answers has \
+                  many in MISSED, and no loss.\n\n\
+                  --like takes the way of a TCP connection that lives: of all equal ways the one that its packets take, \
+                  since the probes have its addresses, ports, type of service and flow label, the last two from the \
+                  record. They are empty segments that acknowledge nothing, with a wrong checksum and a sequence number \
+                  far from the connection's. Routers look at neither and answer; the other end drops them without an \
+                  answer (TcpInCsumErrors there), so its own row is missing, and the connection does not notice. The user of the \
+                  connection and root may do this. Only TCP has this: `netsonde connections' knows no UDP flows.\n\n\
+                  A firewall that tracks connections may take such a segment for invalid. On this host a rule that \
+                  drops invalid packets on output then stops probes, which the trace says. A router that translates addresses \
+                  does not translate them (Linux with net.netfilter.nf_conntrack_checksum=1, the default): it answers \
+                  itself, and hops behind it are silent, as they are behind a firewall that drops them. Of an entry of a \
+                  connection table at most the timeout is renewed. Among several next hops of this host itself, the one \
+                  of the connection is not known for sure: -I names an interface.",
     sections: &[Section {
         title: "REMARKS",
         text: "What was noticed on the way; `remarks' in JSON.",
@@ -40,6 +64,14 @@ pub(super) const PAGES: &[Page] = &[Page {
             (
                 "path-ends",
                 "The target did not answer: the last hop that did.",
+            ),
+            (
+                "target-drops",
+                "With --like: the last hop that answered. The target cannot answer.",
+            ),
+            (
+                "not-recorded",
+                "With --like: the record has no packet of the connection, so its type of service and flow label are not known.",
             ),
             (
                 "loop",
@@ -144,6 +176,28 @@ pub(super) const PAGES: &[Page] = &[Page {
             "MTU",
             "With --mtu, in a table of its own: longest packet that reaches the hop, in bytes.",
         ),
+        (
+            "LOSS %",
+            "Share of packets that can have been lost up to the hop (--continuous).",
+        ),
+        ("SENT", "Probes whose outcome is known (--continuous)."),
+        ("MISSED", "Those that were not answered (--continuous)."),
+        (
+            "LAST ms",
+            "Last round trip on the wire of this host (--continuous).",
+        ),
+        ("AVG", "Mean round trip (--continuous)."),
+        ("BEST", "Shortest round trip (--continuous)."),
+        ("WORST", "Longest round trip (--continuous)."),
+        (
+            "STDEV",
+            "Standard deviation of the round trips (--continuous).",
+        ),
+        ("LAST", "Time of the last error that other traffic drew."),
+        ("TIMES", "Number of these errors."),
+        ("FROM", "Their sender."),
+        ("ERROR", "Their meaning, with the MTU that they report."),
+        ("DRAWN BY", "The packets that drew them."),
     ],
     json: Json::Own(&[
         Keys {
@@ -163,6 +217,8 @@ pub(super) const PAGES: &[Page] = &[Page {
                 "remarks",
                 "compared?",
                 "path_mtu?",
+                "like?",
+                "drawn?",
             ],
             text: "The trace: the target as it was given and its address, the protocol of the probes (`echo', `udp' or `tcp') and their destination port if all have the same, whether a \
                    signal ended it, whether the target answered, number of probes, time until the last answer, \
@@ -296,10 +352,90 @@ pub(super) const PAGES: &[Page] = &[Page {
                    not. `how' is `reported' (by the router, with this MTU), `misreported' (with another one; 0 if its error \
                    has none) or `silent'.",
         },
+        Keys {
+            at: "like",
+            keys: &[
+                "source",
+                "source_port",
+                "destination",
+                "destination_port",
+                "state",
+                "tos?",
+                "flow_label?",
+                "ttl?",
+            ],
+            text: "The connection of --like: its end here and the other one, state of the socket, type of service and flow \
+                   label of its packets, and the TTL with which those of the other end arrive, as far as recorded.",
+        },
+        Keys {
+            at: "",
+            keys: &[
+                "round",
+                "time",
+                "changes",
+                "change_count",
+                "unsent",
+                "unsent_reason?",
+            ],
+            text: "With --continuous one object per round: number of the round, time of writing, the last 16 changes and \
+                   the number of all, probes that did not leave this host and why. `target', `address', `transport', \
+                   `port', `is_reached' and `hops' are there as well, `drawn' in the first object.",
+        },
+        Keys {
+            at: "hops[]",
+            keys: &[
+                "address?",
+                "name?",
+                "addresses",
+                "changed",
+                "loss_percent",
+                "state",
+                "rtt_ns?",
+                "wire_rtt_ns?",
+            ],
+            text: "With --continuous, besides `hop', `sent', `answered' and `unanswered_percent': address of the last \
+                   answer, number of addresses (up to 8), how often it changed, share that can have been lost; `state' \
+                   is `answers', `silent', `now_silent', `misses_answers', `lost_or_limited' or `lossy'.",
+        },
+        Keys {
+            at: "hops[].rtt_ns",
+            keys: &["last", "avg", "min", "max", "stddev"],
+            text: "Round trips as programs see them, since the start.",
+        },
+        Keys {
+            at: "hops[].wire_rtt_ns",
+            keys: &["last", "avg", "min", "max", "stddev"],
+            text: "Round trips on the wire of this host, since the start.",
+        },
+        Keys {
+            at: "changes[]",
+            keys: &["time", "id", "hop?", "text"],
+            text: "A change: `hop-changed', `hop-answers', `target-silent', `target-answers', `paused' or `resumed'.",
+        },
+        Keys {
+            at: "drawn[]",
+            keys: &[
+                "time",
+                "first_time",
+                "count",
+                "from",
+                "type",
+                "code",
+                "meaning",
+                "mtu?",
+                "protocol",
+                "source",
+                "source_port?",
+                "destination_port?",
+            ],
+            text: "Errors that other traffic drew: time of the last and of the first one, number, sender, what they say; and \
+                   the packets that drew them: `tcp', `udp' or another protocol's number, source of the last one, \
+                   destination port. Missing if the record could not be read.",
+        },
     ]),
     exit: &[
-        ("0", "The target answered."),
-        ("1", "The target did not answer."),
+        ("0", "The target answered, or with --like a router."),
+        ("1", "The target did not answer, or with --like no router."),
         ("2", "No probe left this host, or none could be sent."),
     ],
     examples: &[
@@ -328,6 +464,15 @@ pub(super) const PAGES: &[Page] = &[Page {
             "Find the link that carries shorter packets, whether a router reports it or not.",
             "netsonde trace -n --mtu 192.0.2.7",
         ),
+        example(
+            "Watch the path: ten rounds, five a second.",
+            "netsonde trace -n --continuous -c 10 -i 0.2 192.0.2.7",
+        ),
+        Example {
+            purpose: "See the way that a connection takes, as `netsonde connections' lists it.",
+            commands: "netsonde trace --like 192.0.2.1:40000-192.0.2.7:443",
+            run: Run::Not("it needs a connection; tests/trace_like.rs has them"),
+        },
         example("For a script.", "netsonde --json trace -n --fast 192.0.2.7"),
     ],
     see_also: "netsonde-ping(1), netsonde-doctor(1), netsonde-outages(1), netsonde.toml(5), netsonde-historian(8), traceroute(8), mtr(8)",

@@ -4,11 +4,17 @@
 //! |---|---|
 //! | `mod` | options, names, output |
 //! | `text` | the table |
+//! | `continuous` | round after round |
+//! | `like` | the connection whose way is taken |
+//! | `drawn` | errors of the record that other traffic drew |
 //! | `compare` | the path that the historian remembers |
 //! | `pinged` | echo requests to routers that miss answers |
 //! | `mtu` | `--mtu`: the path MTU |
 
 mod compare;
+mod continuous;
+mod drawn;
+mod like;
 mod mtu;
 mod pinged;
 mod text;
@@ -33,16 +39,20 @@ use crate::client::screen;
 use crate::linux::monotonic_ns;
 use crate::linux::names::name_of;
 use crate::varlink::trace::follow;
+use like::Like;
 use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
 use netsonde_core::trace::mtu::PathMtu;
-use netsonde_core::trace::{Report, Settings, Trace};
+use netsonde_core::trace::{Drawn, Report, Settings, Trace};
 
 /// Time for which names are waited for when the path is known.
 const NAMES_WAIT: Duration = Duration::from_millis(500);
 /// Maximum number of names that are looked up at once: a thread each.
 const MAX_LOOKUPS: usize = 64;
+
+/// Maximum number of addresses that are looked up in all: more than the paths of a day have.
+const MAX_NAMES: usize = 4096;
 
 /// Maximum number of flows: more than a trace sends probes.
 const MAX_FLOWS: u16 = 4096;
@@ -69,10 +79,27 @@ struct Document<'a> {
     /// The path MTU.
     #[serde(skip_serializing_if = "Option::is_none")]
     path_mtu: Option<&'a PathMtu>,
+    /// The connection whose way it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    like: Option<&'a Like>,
+    /// Errors that other traffic drew before; none if the record could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drawn: Option<&'a [Drawn]>,
+}
+
+/// What a trace found.
+struct Found<'a> {
+    args: &'a Args,
+    target: &'a str,
+    is_interrupted: bool,
+    report: Report,
+    compared: Option<Comparison>,
+    path_mtu: Option<PathMtu>,
+    like: Option<&'a Like>,
+    drawn: Option<Vec<Drawn>>,
 }
 
 /// Runs `netsonde trace`. Returns 0 if the target answered, 1 if not, and 2 if no probe left this host.
-/// `history` is the socket of the historian, if the trace is to be compared.
 pub fn run(
     global: &Global,
     socket: &Path,
@@ -83,43 +110,36 @@ pub fn run(
         let (first, max) = (args.first, args.max);
         return Err(Failure::Other(format!("-f {first} is more than -m {max}")));
     }
-    let how = Ping {
-        ipv4: args.ipv4,
-        ipv6: args.ipv6,
-        by: args.by.clone(),
-        ..Ping::default()
-    };
-    let wanted = read_target(&args.target, &how)?;
-    if wanted.is_range || wanted.is_group {
-        let target = &args.target;
-        return Err(Failure::Other(format!("{target}: one host is expected")));
-    }
-    let address = wanted.target.split('%').next().unwrap_or_default();
-    let address: IpAddr = address
-        .parse()
-        .map_err(|_| Failure::Other(format!("{} is no address", wanted.target)))?;
+    let found = args.like.as_deref();
+    let like = found.map(|text| Like::find(socket, text)).transpose()?;
+    let of_connection = like.as_ref().map(|like| of_connection(args, like));
+    let args = of_connection.as_ref().unwrap_or(args);
+    let (target, address) = target(args, like.is_some())?;
     let known = match (history, args.compare) {
-        (Some(history), Some(time_ns)) => Some(compare::ask(history, &wanted.target, time_ns)?),
+        (Some(history), Some(time_ns)) => Some(compare::ask(history, &target, time_ns)?),
         _ => None,
     };
     let interrupt = Interrupt::catch()?;
-    progress(global, &format!("tracing the path to {}", wanted.target));
+    if args.continuous {
+        return continuous::run(global, socket, args, (&target, address), &interrupt);
+    }
+    progress(global, &format!("tracing the path to {target}"));
+    let drawn = drawn::read(global, socket, address);
     let mut trace = Trace::new(settings(args, address), monotonic_ns());
     let mut names = Names::new(!args.numeric);
     let options = options(args);
-    let mut is_whole = follow(
-        socket,
-        &wanted.target,
-        &options,
-        &mut trace,
-        interrupt.descriptor(),
-        |answer| {
-            let from = answer.from.as_deref().and_then(|from| from.parse().ok());
-            if let Some(from) = from {
-                names.look_up(from);
-            }
-        },
-    )?;
+    let mut along = options.clone();
+    if let Some(like) = &like {
+        along.source = Some(like.source.to_string());
+        along.connection = Some(like.connection());
+    }
+    let stop = interrupt.descriptor();
+    let mut is_whole = follow(socket, &target, &along, &mut trace, stop, |answer| {
+        let from = answer.from.as_deref().and_then(|from| from.parse().ok());
+        if let Some(from) = from {
+            names.look_up(from);
+        }
+    })?;
     if is_whole {
         pinged::ping(socket, &mut trace, &options)?;
     } else {
@@ -129,52 +149,118 @@ pub fn run(
     let mut path_mtu = None;
     if args.mtu && is_whole {
         progress(global, "searching the path MTU");
-        let to = (&wanted.target[..], address);
-        path_mtu = mtu::find(socket, to, &report, &options, &interrupt)?;
+        path_mtu = mtu::find(socket, (&target, address), &report, &options, &interrupt)?;
         is_whole = path_mtu.is_some();
-        report
-            .remarks
-            .extend(path_mtu.iter().flat_map(PathMtu::remarks));
+        let remarks = path_mtu.iter().flat_map(PathMtu::remarks);
+        report.remarks.extend(remarks);
+    }
+    if let Some(like) = &like {
+        like.explain(&mut report);
     }
     names.wait();
     for node in report.hops.iter_mut().flat_map(|hop| &mut hop.nodes) {
         node.name = names.known.get(&node.address).cloned();
     }
-    let compared = known.map(|known| Comparison::new(&known, address, &report));
-    let mut out = screen::stdout();
-    if global.json {
-        let document = Document {
-            target: &args.target,
-            address: wanted.target.clone(),
-            transport: transport(args).name(),
-            port: transport(args).port().filter(|port| *port != 0),
-            is_interrupted: !is_whole,
-            report: &report,
-            compared: compared.as_ref(),
-            path_mtu: path_mtu.as_ref(),
-        };
-        json(&mut out, &document)?;
-    } else {
-        let over = (&wanted.target[..], transport(args));
-        let text = text::render(over, &report, !args.numeric, global.style());
-        write!(out, "{text}")?;
-        if let Some(compared) = &compared {
-            write!(out, "\n{}", compared.text(global.style()))?;
+    let found = Found {
+        args,
+        target: &target,
+        is_interrupted: !is_whole,
+        compared: known.map(|known| Comparison::new(&known, address, &report)),
+        report,
+        path_mtu,
+        like: like.as_ref(),
+        drawn,
+    };
+    found.print(global)?;
+    Ok(found.status())
+}
+
+impl Found<'_> {
+    fn print(&self, global: &Global) -> Result<(), Failure> {
+        let (args, report) = (self.args, &self.report);
+        let mut out = screen::stdout();
+        if global.json {
+            let document = Document {
+                target: &args.target,
+                address: self.target.to_owned(),
+                transport: transport(args).name(),
+                port: transport(args).port().filter(|port| *port != 0),
+                is_interrupted: self.is_interrupted,
+                report,
+                compared: self.compared.as_ref(),
+                path_mtu: self.path_mtu.as_ref(),
+                like: self.like,
+                drawn: self.drawn.as_deref(),
+            };
+            return Ok(json(&mut out, &document)?);
         }
-        if let Some(found) = &path_mtu {
-            write!(
-                out,
-                "{}",
-                mtu::render(&wanted.target, found, global.style())
-            )?;
+        let style = global.style();
+        let over = (self.target, transport(args));
+        let along = self.like.map(Like::name);
+        let text = text::render(over, along.as_deref(), report, !args.numeric, style);
+        write!(out, "{text}")?;
+        if let Some(compared) = &self.compared {
+            write!(out, "\n{}", compared.text(style))?;
+        }
+        if let Some(found) = &self.path_mtu {
+            write!(out, "{}", mtu::render(self.target, found, style))?;
+        }
+        let drawn = self.drawn.as_deref().unwrap_or_default();
+        write!(out, "{}", drawn::render(self.target, drawn, style))?;
+        Ok(())
+    }
+
+    fn status(&self) -> u8 {
+        let hops = &self.report.hops;
+        let has_left = hops.iter().any(|hop| hop.counted.sent > 0);
+        // The target of a connection cannot answer: its routers can.
+        let has_answers = hops.iter().any(|hop| !hop.nodes.is_empty());
+        let is_answered = self.report.is_reached || (self.like.is_some() && has_answers);
+        match (is_answered, has_left) {
+            (true, _) => 0,
+            (false, true) => 1,
+            (false, false) => 2,
         }
     }
-    let has_left = report.hops.iter().any(|hop| hop.counted.sent > 0);
-    Ok(match (report.is_reached, has_left) {
-        (true, _) => 0,
-        (false, true) => 1,
-        (false, false) => 2,
-    })
+}
+
+/// Returns the target as the service gets it, and its address.
+fn target(args: &Args, is_along: bool) -> Result<(String, IpAddr), Failure> {
+    let how = Ping {
+        ipv4: args.ipv4,
+        ipv6: args.ipv6,
+        by: args.by.clone(),
+        ..Ping::default()
+    };
+    let is_address = args
+        .by
+        .as_ref()
+        .is_some_and(|by| by.parse::<IpAddr>().is_ok());
+    if is_along && is_address {
+        let words = "--like has the address of its connection: -I takes an interface with it";
+        return Err(Failure::Other(words.into()));
+    }
+    let wanted = read_target(&args.target, &how)?;
+    if wanted.is_range || wanted.is_group {
+        let target = &args.target;
+        return Err(Failure::Other(format!("{target}: one host is expected")));
+    }
+    let address = wanted.target.split('%').next().unwrap_or_default();
+    let address = address
+        .parse()
+        .map_err(|_| Failure::Other(format!("{} is no address", wanted.target)))?;
+    Ok((wanted.target, address))
+}
+
+/// Returns the arguments of a trace along a connection: one flow of TCP to its other end.
+fn of_connection(args: &Args, like: &Like) -> Args {
+    Args {
+        target: like.destination.to_string(),
+        tcp: Some(like.destination_port),
+        flows: Some(1),
+        tos: args.tos.or(like.tos),
+        ..args.clone()
+    }
 }
 
 /// Protocol of the probes; port 0 of UDP stands for a port for each flow.
@@ -221,14 +307,14 @@ fn options(args: &Args) -> Options {
 }
 
 /// An address with its name, if it has one.
-type Found = (IpAddr, Option<String>);
+type Named = (IpAddr, Option<String>);
 
 /// Names of addresses, looked up while the trace goes on.
 struct Names {
     is_wanted: bool,
     asked: HashSet<IpAddr>,
     known: HashMap<IpAddr, String>,
-    found: (Sender<Found>, Receiver<Found>),
+    found: (Sender<Named>, Receiver<Named>),
     pending: usize,
 }
 
@@ -244,7 +330,7 @@ impl Names {
     }
 
     fn look_up(&mut self, address: IpAddr) {
-        let may = self.is_wanted && self.pending < MAX_LOOKUPS;
+        let may = self.is_wanted && self.pending < MAX_LOOKUPS && self.asked.len() < MAX_NAMES;
         if !may || !self.asked.insert(address) {
             return;
         }
@@ -256,17 +342,28 @@ impl Names {
         });
     }
 
+    /// Takes the names that were found meanwhile.
+    fn collect(&mut self) {
+        while let Ok(found) = self.found.1.try_recv() {
+            self.take(found);
+        }
+    }
+
     fn wait(&mut self) {
         let until = Instant::now() + NAMES_WAIT;
         while self.pending > 0 {
             let left = until.saturating_duration_since(Instant::now());
-            let Ok((address, name)) = self.found.1.recv_timeout(left) else {
+            let Ok(found) = self.found.1.recv_timeout(left) else {
                 return;
             };
-            self.pending -= 1;
-            if let Some(name) = name {
-                self.known.insert(address, one_line(&name).into_owned());
-            }
+            self.take(found);
+        }
+    }
+
+    fn take(&mut self, (address, name): Named) {
+        self.pending -= 1;
+        if let Some(name) = name {
+            self.known.insert(address, one_line(&name).into_owned());
         }
     }
 }

@@ -12,6 +12,7 @@ use netsonde_core::trace::{Hop, Node, Report, Times, Verdict};
 /// Renders a trace.
 pub(super) fn render(
     over: (&str, Transport),
+    along: Option<&str>,
     report: &Report,
     has_names: bool,
     style: Style,
@@ -34,7 +35,7 @@ pub(super) fn render(
             rows.push(row(
                 [number, "*".into(), String::new(), answered, String::new()],
                 String::new(),
-                state(hop),
+                state(hop, along.is_some()),
                 (has_names, has_ways),
             ));
             continue;
@@ -50,7 +51,7 @@ pub(super) fn render(
             ];
             let state = match &node.error {
                 Some(error) => error.clone(),
-                None if hop.nodes.first() == Some(node) => state(hop),
+                None if hop.nodes.first() == Some(node) => state(hop, along.is_some()),
                 None => String::new(),
             };
             let behind = behind(report, hop, node);
@@ -62,7 +63,11 @@ pub(super) fn render(
     for remark in &report.remarks {
         text.push_str(&fit(&format!("{}\n", safe(&remark.text)), style));
     }
-    text.push_str(&fit(&summary(over, report), style));
+    let summary = match along {
+        Some(along) => summary_along(along, report),
+        None => summary(over, report),
+    };
+    text.push_str(&fit(&summary, style));
     text
 }
 
@@ -101,14 +106,36 @@ fn behind(report: &Report, hop: &Hop, node: &Node) -> String {
     all.join(", ")
 }
 
-fn state(hop: &Hop) -> String {
+fn state(hop: &Hop, is_along: bool) -> String {
     match hop.verdict {
-        Verdict::Answers if hop.is_explored => String::new(),
+        // Of a connection there is one way.
+        Verdict::Answers if hop.is_explored || is_along => String::new(),
         Verdict::Answers => "ways not all explored".into(),
         Verdict::Silent => "silent".into(),
         Verdict::LimitsAnswers => "limits its answers".into(),
         Verdict::MissesAnswers => "misses answers, no loss".into(),
         Verdict::Lossy => format!("loses {} %", hop.unanswered_percent),
+    }
+}
+
+/// The summary of a trace along a connection, whose target cannot answer.
+fn summary_along(along: &str, report: &Report) -> String {
+    let hops = report.hops.iter().filter(|hop| !hop.nodes.is_empty());
+    let seconds = report.duration_ns as f64 / 1e9;
+    format!(
+        "the way of {along}: {} answered; {} in {seconds:.2} s\n",
+        counted(hops.count(), "hop"),
+        counted(report.probes, "probe")
+    )
+}
+
+/// The protocol of the probes, with their port if all have the same.
+pub(super) fn over(transport: Transport) -> String {
+    match transport {
+        Transport::Echo => "ICMP".to_owned(),
+        Transport::Udp { port: 0 } => "UDP".to_owned(),
+        Transport::Udp { port } => format!("UDP port {port}"),
+        Transport::Tcp { port } => format!("TCP port {port}"),
     }
 }
 
@@ -125,12 +152,7 @@ fn summary((target, transport): (&str, Transport), report: &Report) -> String {
         ),
         false => format!("{target} not reached{ways}"),
     };
-    let over = match transport {
-        Transport::Echo => "ICMP".to_owned(),
-        Transport::Udp { port: 0 } => "UDP".to_owned(),
-        Transport::Udp { port } => format!("UDP port {port}"),
-        Transport::Tcp { port } => format!("TCP port {port}"),
-    };
+    let over = over(transport);
     let seconds = report.duration_ns as f64 / 1e9;
     let explored = match report
         .hops

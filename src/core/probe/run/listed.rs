@@ -4,13 +4,16 @@
 //! ICMP checksum are the same, sequence number and cookie are balanced by a word of the payload. An error that answers
 //! a probe is reported with its round trip, when both socket and wire have seen it, and with its extensions.
 
+use std::collections::VecDeque;
+
 use super::{EventContext, ReceivedError, Run, State};
 use crate::probe::fate::Fate;
 use crate::probe::identity::Identity;
+use crate::probe::transport::Living;
 use crate::wire::extensions;
 
-/// Maximum number of probes of a run, so that its memory is known: more than a trace of 30 hops with as many flows as
-/// eight ways need takes.
+/// Maximum number of probes of a run that are kept, so that its memory is known: more than a trace of 30 hops with as many
+/// flows as eight ways need takes. Those that no longer matter make place for others.
 pub const MAX_LISTED: usize = 4096;
 
 /// A probe of the list.
@@ -27,12 +30,25 @@ pub struct ListedProbe {
 /// The probes of a run, in the order of sending.
 #[derive(Clone, Debug, Default)]
 pub struct Probes {
-    /// The probes: the one with sequence number n is at n - 1. At most [`MAX_LISTED`].
-    pub list: Vec<ListedProbe>,
+    /// The probes: the one with sequence number n is at n - 1 - `passed`. At most [`MAX_LISTED`].
+    pub list: VecDeque<ListedProbe>,
+    /// Number of probes before these, which no reply can concern any more.
+    pub passed: u32,
     /// Whether more may follow: the run does not end by itself.
     pub is_open: bool,
     /// Whether flows have destination ports of their own, beyond the source ports: of UDP, from the transport's port on.
     pub has_port_per_flow: bool,
+    /// The connection along which they go: by TCP, to its port, all of flow 0.
+    pub living: Option<Living>,
+}
+
+impl Probes {
+    /// Forgets the probes before a serial number.
+    fn forget_before(&mut self, serial: u64) {
+        while u64::from(self.passed) < serial && self.list.pop_front().is_some() {
+            self.passed += 1;
+        }
+    }
 }
 
 impl Run {
@@ -45,22 +61,29 @@ impl Run {
     /// Appends probes to the list. `false` if they would be too many, or no more may follow.
     pub fn add(&mut self, more: &[ListedProbe], now_ns: u64) -> bool {
         let next = self.next();
+        let (base, is_read) = (self.base, self.events.is_empty());
         let Some(listed) = &mut self.settings.listed else {
             return false;
         };
-        let count = listed.list.len() + more.len();
-        if !listed.is_open || count > MAX_LISTED {
-            return false;
+        // Events that wait for their reader name their probe.
+        if is_read {
+            listed.forget_before(base);
         }
-        if listed.list.len() as u64 == next {
+        let before = u64::from(listed.passed) + listed.list.len() as u64;
+        let count = u32::try_from(before + more.len() as u64);
+        let is_fitting = listed.list.len() + more.len() <= MAX_LISTED;
+        let Some(count) = count.ok().filter(|_| listed.is_open && is_fitting) else {
+            return false;
+        };
+        if before == next {
             // The turns that passed without a probe are not caught up with.
             let turn_ns = self.settings.interval_ns.max(self.gap_ns());
             self.schedule_ns = self.schedule_ns.max(now_ns.saturating_sub(next * turn_ns));
         }
         if let Some(listed) = &mut self.settings.listed {
-            listed.list.extend_from_slice(more);
+            listed.list.extend(more);
         }
-        self.settings.count = Some(count as u32);
+        self.settings.count = Some(count);
         true
     }
 
@@ -71,10 +94,16 @@ impl Run {
         }
     }
 
+    /// Returns the connection along which the probes go.
+    pub fn living(&self) -> Option<&Living> {
+        self.settings.listed.as_ref()?.living.as_ref()
+    }
+
     /// Returns the listed probe with a sequence number.
     pub fn listed(&self, sequence: u32) -> Option<ListedProbe> {
-        let list = &self.settings.listed.as_ref()?.list;
-        list.get((sequence as usize).checked_sub(1)?).copied()
+        let listed = self.settings.listed.as_ref()?;
+        let at = sequence.checked_sub(1)?.checked_sub(listed.passed)?;
+        listed.list.get(at as usize).copied()
     }
 
     /// Returns hop limit and checksum of the listed probe with a sequence number.

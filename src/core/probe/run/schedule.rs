@@ -131,7 +131,7 @@ impl Run {
         });
         self.unconfirmed_sends += 1;
         let target = self.targets[at];
-        let token = identity.token(self.number, target.address, sequence);
+        let token = self.token_to(target.address, sequence, identity);
         self.index_segment(serial, &token);
         Outgoing {
             serial,

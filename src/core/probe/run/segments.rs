@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use super::{EventContext, ReceivedError, Run, State};
 use crate::probe::fate::Fate;
-use crate::probe::identity::TOKEN;
+use crate::probe::identity::{Identity, TOKEN};
 use crate::probe::sight::Quoted;
 use crate::probe::transport::{
     Answer, Segment, SegmentKind, SourcePorts, Transport, UDP_FLOWS, checksum_of, is_quote_of,
@@ -188,21 +188,43 @@ impl Run {
 
     fn token_of(&self, serial: u64, at: &EventContext<'_>) -> [u8; TOKEN] {
         let (place, sequence) = self.target_and_sequence(serial);
-        at.identity
-            .token(self.number, self.targets[place].address, sequence)
+        self.token_to(self.targets[place].address, sequence, at.identity)
+    }
+
+    /// Returns the token of the probe to `address` with a sequence number.
+    pub(super) fn token_to(
+        &self,
+        address: IpAddr,
+        sequence: u32,
+        identity: &Identity,
+    ) -> [u8; TOKEN] {
+        let token = identity.token(self.number, address, sequence);
+        match self.living() {
+            Some(living) => living.token(token),
+            None => token,
+        }
+    }
+
+    /// Returns the flow of a source port of this run's probes.
+    fn flow_of(&self, ports: &SourcePorts, port: u16) -> Option<usize> {
+        match self.living() {
+            Some(living) => (port == living.source_port).then_some(0),
+            None => ports.flow(self.settings.transport, port),
+        }
     }
 
     /// Records a segment or datagram that was seen on the wire.
     pub fn on_segment(&mut self, seen: &SeenSegment, ports: &SourcePorts, at: &EventContext<'_>) {
-        let transport = self.settings.transport;
         let segment = &seen.segment;
         if seen.is_outbound && self.is_own(segment) {
-            if let Some(flow) = ports.flow(transport, segment.source_port) {
+            if let Some(flow) = self.flow_of(ports, segment.source_port) {
                 self.on_segment_out(seen, flow, at);
             }
         } else if seen.is_inbound
             && self.has_port(segment.source_port)
-            && let Some(flow) = ports.flow(transport, segment.destination_port)
+            // What comes along a connection is the connection's.
+            && self.living().is_none()
+            && let Some(flow) = self.flow_of(ports, segment.destination_port)
         {
             self.on_segment_back(seen, flow, at);
         }
@@ -227,9 +249,11 @@ impl Run {
             return;
         };
         self.confirm_send(serial);
+        // The ring of errors may have been read before that of segments.
         if let Some(probe) = self.probe(serial)
-            && probe.reply_wire_ns == 0
             && let Some(out) = at.clock.monotonic(seen.time_ns, probe.batch_ns, at.now_ns)
+            && (probe.reply_wire_ns == 0
+                || probe.request_wire_ns == 0 && out <= probe.reply_wire_ns)
         {
             probe.request_wire_ns = out;
             probe.request_ifindex = seen.ifindex;
@@ -430,8 +454,7 @@ impl Run {
         let Some(segment) = received.quoted.segment() else {
             return;
         };
-        let transport = self.settings.transport;
-        let flow = ports.flow(transport, segment.source_port);
+        let flow = self.flow_of(ports, segment.source_port);
         if !self.is_own(segment) || flow.is_none() {
             return;
         }

@@ -36,6 +36,7 @@ use std::rc::Rc;
 use tokio::sync::Notify;
 
 use crate::linux::counters::Reading;
+use crate::linux::diag::Connections;
 use crate::linux::monotonic_ns;
 pub use crate::linux::netlink::Route;
 use crate::linux::netlink::{KernelNeighbor, RouteQuery};
@@ -186,6 +187,8 @@ pub struct Prober {
     resolutions: ResolutionTracker,
     fragments: FragmentTracker,
     host: Host,
+    /// Looks up connections along which probes are to go; `None` if this kernel cannot.
+    connections: Option<Connections>,
     causes: Causes,
     counters: Counters,
     send_batch: SendBatch,
@@ -302,6 +305,7 @@ impl Prober {
             resolutions: ResolutionTracker::default(),
             fragments: FragmentTracker::default(),
             host: Host::open()?,
+            connections: Connections::open().ok(),
             causes: Causes::open(user),
             counters: Counters::default(),
             send_batch: SendBatch::new(),

@@ -2,7 +2,7 @@
 //! come to the reserved ports.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use bytemuck::Zeroable;
@@ -19,6 +19,8 @@ use crate::linux::monotonic_ns;
 use netsonde_core::probe::run::{EventContext, HeardDatagram, ReceivedError, SeenSegment};
 use netsonde_core::probe::transport::{PortSet, SourcePorts, UDP_HEADER};
 use netsonde_core::probe::{Sighting, SightingKind, Transport};
+use netsonde_core::protocol::trace::PortsReply;
+use netsonde_core::sockets::Socket;
 use netsonde_core::wire::Direction;
 use netsonde_core::wire::glance::ip_protocol;
 
@@ -109,9 +111,42 @@ impl Prober {
         runs.any(|active| active.run.settings.transport != Transport::Echo)
     }
 
+    /// Returns the source ports of probes by TCP and UDP, without those that could not be reserved.
+    pub fn source_ports(&self) -> PortsReply {
+        let ports = self.segments.ports();
+        let all = |ports: &[u16]| ports.iter().copied().filter(|port| *port != 0).collect();
+        PortsReply {
+            tcp: all(&ports.tcp),
+            udp: all(&ports.udp),
+        }
+    }
+
     /// Returns the ports whose packets are sighted while there are such runs.
     pub fn segment_ports(&self) -> PortSet {
-        self.segments.port_set()
+        let mut ports = self.segments.port_set();
+        ports.set_living(self.living_ports().collect());
+        ports
+    }
+
+    /// Returns the ports of connections along which probes go.
+    pub fn living_ports(&self) -> impl Iterator<Item = u16> {
+        let runs = self.runs.values();
+        runs.filter_map(|active| active.run.living().map(|living| living.source_port))
+    }
+
+    /// Returns the socket at this host's end of a TCP connection.
+    ///
+    /// # Errors
+    /// The error of the kernel, also if it cannot look sockets up.
+    pub fn find_connection(
+        &mut self,
+        ends: (SocketAddr, SocketAddr),
+        ifindex: u32,
+    ) -> io::Result<Option<Socket>> {
+        match &mut self.connections {
+            Some(connections) => connections.find(ends, ifindex),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        }
     }
 
     /// Requests up to `max` due probes of a run from the keeper. Returns their number, or `None` if the channel is
@@ -157,10 +192,13 @@ impl Prober {
                 let probe = run.take_next(&self.identity, now_ns);
                 let id = self.segments.numbers.assign(number, probe.serial);
                 let addresses = (source, target.address);
+                let living = run.living();
                 requests.push(ProbeRequest {
                     token: probe.token,
                     port: run.port(probe.sequence.into()),
-                    flow: probe.flow as u16,
+                    flow: living.map_or(probe.flow as u16, |living| living.source_port),
+                    lives: living.is_some().into(),
+                    flow_label: living.map_or(0, |living| living.flow_label),
                     size: match transport {
                         Transport::Udp { .. } => run.settings.size as u16,
                         _ => 0,

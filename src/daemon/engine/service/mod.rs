@@ -126,6 +126,10 @@ impl Service for Netsonde {
                 trace::add(&self.engine, peer, parameters(raw)?)?;
                 replies.last(&json!({})).await
             }
+            "io.netsonde.Trace.Ports" => {
+                let ports = self.engine.borrow().prober.source_ports();
+                replies.last(&ports).await
+            }
             "io.netsonde.Trace.Close" => {
                 trace::close(&self.engine, peer, parameters(raw)?)?;
                 replies.last(&json!({})).await

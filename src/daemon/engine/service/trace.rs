@@ -1,5 +1,7 @@
 //! SHELL. `io.netsonde.Trace`: probes with a hop limit and a flow each.
 
+use std::net::SocketAddr;
+
 use serde_json::{Value, json};
 
 use super::ping::reply;
@@ -7,22 +9,29 @@ use super::ping::{MAX_EVENTS, RunGuard, options, targets};
 use crate::daemon::engine::Shared;
 use crate::daemon::engine::state::EngineState;
 use crate::linux::monotonic_ns;
+use crate::varlink::server::user::User;
 use crate::varlink::server::{Failure, Peer, Replies};
 use netsonde_core::probe::fate::describe_errno;
 use netsonde_core::probe::identity::BALANCED;
 use netsonde_core::probe::run::{Event, ListedProbe, MAX_LISTED, Probes};
-use netsonde_core::probe::transport::{SegmentKind, TCP_FLOWS, TRACE_PORT, UDP_FLOWS, checksum_of};
-use netsonde_core::probe::{Identity, Run};
+use netsonde_core::probe::transport::{
+    Living, SegmentKind, TCP_FLOWS, TRACE_PORT, UDP_FLOWS, checksum_of,
+};
+use netsonde_core::probe::{Identity, Run, Target};
 use netsonde_core::protocol::ping;
 use netsonde_core::protocol::time;
 use netsonde_core::protocol::trace::{
-    AddCall, Answer, CloseCall, Interface, Label, Options, ProbeCall, ProbeReply, Quote, Step,
+    AddCall, Answer, CloseCall, Connection, Interface, Label, Options, ProbeCall, ProbeReply,
+    Quote, Step,
 };
+use netsonde_core::sockets::State;
 
 /// Maximum number of probes in one call: a request of 64 KiB has room for them.
 const MAX_STEPS: usize = 512;
 /// Default payload in bytes: the cookie, its balance, and some more than routers may demand.
 const SIZE: u32 = 32;
+/// Largest flow label: 20 bits (RFC 8200, section 3).
+const MAX_LABEL: u32 = 0xf_ffff;
 /// Default interval between two probes, in nanoseconds: what [ping] allows every user.
 const INTERVAL_NS: u64 = 2_000_000;
 
@@ -130,6 +139,7 @@ fn start(engine: &mut EngineState, peer: &Peer, call: &ProbeCall) -> Result<u64,
         source,
         transport,
         port,
+        connection,
     } = options;
     let is_udp = transport.as_deref() == Some("udp");
     let is_tcp = transport.as_deref() == Some("tcp");
@@ -162,18 +172,102 @@ fn start(engine: &mut EngineState, peer: &Peer, call: &ProbeCall) -> Result<u64,
         ..ping::Options::default()
     };
     let targets = targets::single(engine, peer, &call.target)?;
+    let living = match connection {
+        Some(connection) => {
+            let living = living(&options, connection)?;
+            let uses = (&targets.list[0], &options);
+            require_connection(engine, peer, &living, uses)?;
+            Some(living)
+        }
+        None => None,
+    };
     if targets.list.iter().any(|target| target.is_group) {
         return Err(Failure::error(
             "io.netsonde.Trace.BadTarget",
             json!({ "target": call.target, "reason": "a group has no path of its own" }),
         ));
     }
+    if living.is_some() && list.iter().any(|probe| probe.flow != 0) {
+        return Err(too_many("flows of a connection", 1));
+    }
     let probes = Probes {
-        list,
+        living,
+        list: list.into(),
+        passed: 0,
         is_open,
         has_port_per_flow,
     };
     options::start(engine, peer, options, Some(probes), targets)
+}
+
+/// Returns the connection along which probes are to go.
+fn living(options: &ping::Options, connection: Connection) -> Result<Living, Failure> {
+    let invalid =
+        |problem: &str| Failure::invalid_parameter(&format!("options.connection: {problem}"));
+    if options.transport.as_deref() != Some("tcp") {
+        return Err(invalid("only with the transport tcp"));
+    }
+    let source = options.source.as_ref().and_then(|text| text.parse().ok());
+    let source: std::net::IpAddr = source.ok_or_else(|| invalid("needs an address as source"))?;
+    if connection.source_port == 0 {
+        return Err(invalid("source_port: expected 1 to 65535"));
+    }
+    let flow_label = connection.flow_label.unwrap_or(0);
+    if flow_label > MAX_LABEL || flow_label != 0 && source.is_ipv4() {
+        return Err(invalid("flow_label: 20 bits, and of IPv6 only"));
+    }
+    Ok(Living {
+        source,
+        source_port: connection.source_port,
+        flow_label,
+        sequence: connection.sequence,
+    })
+}
+
+/// Requires that a connection exists, and that it is the caller's, unless that is root.
+fn require_connection(
+    engine: &mut EngineState,
+    peer: &Peer,
+    living: &Living,
+    (target, options): (&Target, &ping::Options),
+) -> Result<(), Failure> {
+    let local = SocketAddr::new(living.source, living.source_port);
+    let remote = SocketAddr::new(target.address, options.port.unwrap_or(0));
+    let named = options.interface.as_deref();
+    let ifindex = match named.and_then(|name| engine.links.index_of(name)) {
+        Some(ifindex) => ifindex,
+        None => target.scope,
+    };
+    let found = engine.prober.find_connection((local, remote), ifindex);
+    let found = found.map_err(|error| {
+        let reason = format!("looking up the connection: {error}");
+        Failure::error(
+            "io.netsonde.Service.Unavailable",
+            json!({ "reason": reason }),
+        )
+    })?;
+    let none = || {
+        let parameters = json!({ "source": local.to_string(), "destination": remote.to_string() });
+        Failure::error("io.netsonde.Trace.NoSuchConnection", parameters)
+    };
+    let socket = found.ok_or_else(none)?;
+    // Of one that is closed here, a firewall that tracks it might take a probe for the last acknowledgment.
+    if !matches!(
+        socket.state,
+        State::Established | State::SynSent | State::CloseWait
+    ) {
+        return Err(none());
+    }
+    let is_own = matches!(peer.user(), User::Uid(uid) if socket.uid == Some(uid));
+    let is_privileged = engine.access.permissions.is_privileged(peer.caller());
+    if is_own || is_privileged {
+        return Ok(());
+    }
+    engine.access.denials += 1;
+    Err(Failure::error(
+        "io.netsonde.Trace.NotPermitted",
+        json!({ "what": "the connection of another user", "limit": "your own" }),
+    ))
 }
 
 /// Returns the open run of this number, if it is one of the caller's.
@@ -194,6 +288,19 @@ fn open_run<'a>(
 pub fn add(engine: &Shared, peer: &Peer, call: AddCall) -> Result<(), Failure> {
     let list = listed(&call.probes)?;
     let mut engine = engine.borrow_mut();
+    let run = open_run(&mut engine, peer, call.run)?;
+    if let Some(living) = run.living().copied() {
+        // It may have ended, and its ports may be those of another one by now.
+        let target = run.targets[0];
+        let options = ping::Options {
+            port: run.settings.transport.port(),
+            ..ping::Options::default()
+        };
+        require_connection(&mut engine, peer, &living, (&target, &options))?;
+        if list.iter().any(|probe| probe.flow != 0) {
+            return Err(too_many("flows of a connection", 1));
+        }
+    }
     let run = open_run(&mut engine, peer, call.run)?;
     if !run.add(&list, monotonic_ns()) {
         return Err(too_many("probes of one run", MAX_LISTED));
