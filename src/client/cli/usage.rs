@@ -157,7 +157,8 @@ impl Typed {
 
     /// Finds an option by the name that clap gives it in errors: `--count <COUNT>`, `<TARGET>...`.
     fn named(&self, shown: &str) -> String {
-        let name = shown.split([' ', '=']).next().unwrap_or(shown);
+        // Of an option whose value may be missing: --udp[=<PORT>].
+        let name = shown.split([' ', '=', '[']).next().unwrap_or(shown);
         let found = self.command.get_arguments().find(|arg| {
             let long = arg.get_long().map(|long| format!("--{long}"));
             let short = arg.get_short().map(|short| format!("-{short}"));
@@ -413,6 +414,14 @@ mod tests {
             (
                 "netsonde watch --last 1m --since 10:00",
                 "--last cannot be used with --since",
+            ),
+            (
+                "netsonde trace --icmp --udp 10.0.0.2",
+                "--icmp cannot be used with --udp",
+            ),
+            (
+                "netsonde trace --mtu --tcp 80 10.0.0.2",
+                "--mtu cannot be used with --tcp",
             ),
             (
                 "netsonde status x",
