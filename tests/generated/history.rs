@@ -116,7 +116,9 @@ pub fn netsonde_historian_8() -> String {
     page.text(
         "Targets on the link itself are a next hop each. With more than 60 of them that do not answer ARP or neighbor \
          discovery, their return may be seen late, by 5 s for each hundred: the others are withheld (see fates in \
-         netsonde-ping(1)), since a probe that waits for an address occupies the socket of all users for 3 s.",
+         netsonde-ping(1)), since a probe that waits for an address occupies the socket of all users for 3 s.\n\n\
+         A router has one limit for all its errors to a host (Linux: one a second, six at once). A trace uses some of them, so \
+         that for a few seconds a lost probe may be unanswered that would have been refused.",
     );
     page.see_also(&["netsonde(1), monitors.toml(5), netsonde.toml(5), netsonded(8)"]);
     page.0
