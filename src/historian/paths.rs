@@ -74,6 +74,8 @@ pub(super) struct Recent {
     pub path: TracedPath,
     pub has_left: bool,
     pub since_ns: u64,
+    /// Number under which it is kept.
+    pub number: u64,
 }
 
 /// What there is about paths.

@@ -215,12 +215,10 @@ impl Historian {
             _ => false,
         };
         match stays_here {
-            true => self.keep_trace(
-                &key,
-                &[wanted],
-                None,
-                "not traced: no probe leaves this host",
-            ),
+            true => {
+                let words = "not traced: no probe leaves this host";
+                self.keep_trace(&key, &[wanted], None, words);
+            }
             false => self.want_trace(key, series, wanted),
         }
     }
@@ -229,8 +227,8 @@ impl Historian {
     fn want_trace(&mut self, key: String, series: u32, wanted: Wanted) {
         let now_ns = wall_ns();
         if let Some(recent) = self.tracing.recent(&key, wanted.begin_ns, now_ns) {
-            let (path, has_left) = (recent.path.clone(), recent.has_left);
-            self.keep_found(&key, &[wanted], path, has_left);
+            let number = recent.number;
+            self.keep_number(number, &[wanted]);
             return;
         }
         let running = self.tracing.orders.values_mut();
@@ -328,7 +326,7 @@ impl Historian {
                     reached: is_reached,
                     hops,
                 };
-                self.keep_found(&group.key, &group.all, path.clone(), has_left);
+                let number = self.keep_found(&group.key, &group.all, path.clone(), has_left);
                 // If another way was taken, it is a change of the path, too.
                 self.tracing.paths.soon(&group.key, now_ns);
                 self.tracing.recent.push_back(Recent {
@@ -336,6 +334,7 @@ impl Historian {
                     path,
                     has_left,
                     since_ns,
+                    number,
                 });
             }
             Found::Looked(_) => {}
@@ -346,7 +345,8 @@ impl Historian {
         }
     }
 
-    fn keep_found(&mut self, key: &str, all: &[Wanted], path: TracedPath, has_left: bool) {
+    /// Keeps a trace of some outages of a network. Returns its number.
+    fn keep_found(&mut self, key: &str, all: &[Wanted], path: TracedPath, has_left: bool) -> u64 {
         let begin_ns = all.first().map_or(0, |one| one.begin_ns);
         let before = self.tracing.paths.at(key, begin_ns);
         let before = before.map(|(path, _)| path.traced());
@@ -354,13 +354,18 @@ impl Historian {
             true => outage_words(before.as_ref(), &path),
             false => "no probe of the trace left this host".into(),
         };
-        self.keep_trace(key, all, Some(path), &words);
+        self.keep_trace(key, all, Some(path), &words)
     }
 
-    /// Keeps a trace of some outages of a network.
-    fn keep_trace(&mut self, key: &str, all: &[Wanted], during: Option<TracedPath>, words: &str) {
+    fn keep_trace(
+        &mut self,
+        key: &str,
+        all: &[Wanted],
+        during: Option<TracedPath>,
+        words: &str,
+    ) -> u64 {
         let Some(first) = all.first() else {
-            return;
+            return 0;
         };
         let before = self.tracing.paths.at(key, first.begin_ns);
         let target = during.as_ref().map_or(&first.target, |path| &path.target);
@@ -373,13 +378,19 @@ impl Historian {
         let number = self.tracing.kept.back().map_or(1, |last| last + 1);
         self.tracing.kept.push_back(number);
         (self.keeper).set(format!("{TRACED}{number}"), Some(&trace));
-        for one in all {
-            let of = TraceOf(number, one.target.clone());
-            (self.keeper).set(format!("{TRACES}{}", one.outage), Some(&of));
-        }
+        self.keep_number(number, all);
         while self.tracing.kept.len() > MAX_KEPT {
             let oldest = self.tracing.kept.pop_front().unwrap_or(0);
             (self.keeper).set(format!("{TRACED}{oldest}"), None::<&()>);
+        }
+        number
+    }
+
+    /// Keeps the number of the trace of some outages.
+    fn keep_number(&self, number: u64, all: &[Wanted]) {
+        for one in all {
+            let of = TraceOf(number, one.target.clone());
+            (self.keeper).set(format!("{TRACES}{}", one.outage), Some(&of));
         }
     }
 

@@ -36,7 +36,7 @@ const MAX_FLOWS: u16 = 4096;
 /// limit of the probes before it more than a second, so that a router that limits its answers to one a second, which is
 /// usual, has one.
 const BEYOND: u64 = 3;
-const BEYOND_ROUNDS: usize = 3;
+const BEYOND_ROUNDS: usize = 2;
 const BEYOND_PAUSE: Duration = Duration::from_millis(200);
 
 /// What a thread is to do.

@@ -70,7 +70,7 @@ pub fn netsonde_historian_8() -> String {
          that changes more than {MAX_CHANGES} times in an hour, further changes are counted. A path is also looked at when an \
          outage ends, and when this host's route to a target changes.\n\n\
          When an outage begins, the path to its first target is traced at once, if its probes leave this host: \
-         `netsonde outages ID' shows it beside the one before. It has two probes for each hop, and where answers end three more \
+         `netsonde outages ID' shows it beside the one before. It has two probes for each hop, and where answers end two more \
          for the hops behind, since a router may only limit its answers. Outages share a trace within 30 s if their targets are of one \
          network, or their paths had the same hop, which does not answer now. At most 20 begin in a minute; what is \
          not traced says so. `netsonde trace --compare TIME' compares a trace with the path of that time. history.paths turns \
@@ -116,7 +116,9 @@ pub fn netsonde_historian_8() -> String {
     page.text(
         "Targets on the link itself are a next hop each. With more than 60 of them that do not answer ARP or neighbor \
          discovery, their return may be seen late, by 5 s for each hundred: the others are withheld (see fates in \
-         netsonde-ping(1)), since a probe that waits for an address occupies the socket of all users for 3 s.",
+         netsonde-ping(1)), since a probe that waits for an address occupies the socket of all users for 3 s.\n\n\
+         A router has one limit for all its errors to a host (Linux: one a second, six at once). A trace uses some of them, so \
+         that for a few seconds a lost probe may be unanswered that would have been refused.",
     );
     page.see_also(&["netsonde(1), monitors.toml(5), netsonde.toml(5), netsonded(8)"]);
     page.0
