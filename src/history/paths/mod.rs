@@ -4,7 +4,7 @@
 //! then looked at once in an interval with a probe to each hop that answers, at most [`MAX_STEPS`]. An answer of another
 //! address is a doubt: the path is traced again, and only what that shows can be a change. A hop that is silent is none.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use netsonde_core::protocol::history::{TracedHop, TracedPath};
@@ -23,6 +23,12 @@ const MAX_ALL_FORMER: usize = 4096;
 /// the first ones are those of all paths. More networks than this in an interval are looked at less often: 1,000 once in
 /// 17 minutes.
 pub const MAX_A_SECOND: usize = 1;
+/// Time in nanoseconds within which looks at different networks ask a router once, so that it has answers left for others.
+const SPARED_NS: u64 = 10_000_000_000;
+/// Of so many looks at a network, one asks all its routers: one that only this network no longer passes is found then.
+const TURNS: usize = 8;
+/// Routers that were asked, from which those of before are forgotten: a look a second asks a hundred in ten seconds.
+const MAX_ASKED: usize = 1024;
 /// Jobs that were given out and are not done.
 const MAX_PENDING: usize = 8;
 /// Doubts that a trace did not confirm after which an address is taken for one of several ways.
@@ -86,6 +92,40 @@ fn to_look_at(path: &Remembered, number: usize) -> Vec<u8> {
     if !silent.is_empty() {
         hops.push(silent[number % silent.len()]);
     }
+    hops
+}
+
+/// Leaves out routers that a look at another network has just asked.
+fn spare(
+    asked: &mut HashMap<IpAddr, (u64, String)>,
+    (key, path, number): (&str, &Remembered, usize),
+    mut hops: Vec<u8>,
+    now_ns: u64,
+) -> Vec<u8> {
+    let is_turn = number % TURNS == 0;
+    let known = path.hops();
+    let last = known.last().map_or(0, |hop| hop.hop);
+    let is_lately = |time_ns: u64| now_ns.abs_diff(time_ns) < SPARED_NS;
+    if asked.len() > MAX_ASKED {
+        asked.retain(|_, (time_ns, _)| is_lately(*time_ns));
+    }
+    hops.retain(|hop| {
+        let known = known.iter().filter(|known| known.hop == *hop);
+        let addresses: Vec<IpAddr> = known
+            .flat_map(|hop| hop.addresses.keys().copied())
+            .collect();
+        let by_other = |address: &IpAddr| {
+            let found = asked.get(address);
+            found.is_some_and(|(time_ns, by)| is_lately(*time_ns) && by != key)
+        };
+        if !is_turn && *hop < last && !addresses.is_empty() && addresses.iter().all(by_other) {
+            return false;
+        }
+        for address in addresses {
+            asked.insert(address, (now_ns, key.to_owned()));
+        }
+        true
+    });
     hops
 }
 
@@ -179,6 +219,8 @@ pub struct Paths {
     former: BTreeMap<String, Vec<Path>>,
     changed: BTreeSet<String>,
     changed_former: BTreeSet<String>,
+    /// When a look asked a router, and the network of that look.
+    asked: HashMap<IpAddr, (u64, String)>,
     interval_ns: u64,
     pending: usize,
     /// Networks that are not remembered, because there are too many.
@@ -367,6 +409,10 @@ impl Paths {
             let job = match known.filter(is_known) {
                 Some(path) if !path.hops.is_empty() => {
                     let hops = to_look_at(&path.hops, network.at);
+                    // Not all in the same minute.
+                    let number = network.at.wrapping_add(network.target.series as usize);
+                    let of = (&key[..], &path.hops, number);
+                    let hops = spare(&mut self.asked, of, hops, now_ns);
                     network.at = network.at.wrapping_add(1);
                     Job::Look(hops)
                 }

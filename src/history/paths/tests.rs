@@ -57,6 +57,46 @@ fn networks_are_named_by_their_prefix() {
     }
 }
 
+/// Forty networks behind one gateway, looked at one after the other.
+#[test]
+fn a_router_of_many_paths_is_asked_seldom() {
+    let mut paths = Paths::restore(MINUTE, std::iter::empty(), std::iter::empty());
+    paths.set_networks(networks(40), START);
+    let (mut asked, mut looks) = (0, 0);
+    let mut by_network: BTreeMap<String, usize> = BTreeMap::new();
+    for second in 0..20 * 60 {
+        let now = START + second * SECOND;
+        for (key, target, job) in paths.due(now) {
+            let own: IpAddr = target.address.parse().unwrap();
+            let gateway = "10.0.0.254".parse().unwrap();
+            match job {
+                Job::Trace => {
+                    let hops = [hop(1, &["10.0.0.254"]), hop(2, &[&target.address])];
+                    paths.traced(&key, &target.address, &hops, true, now);
+                }
+                Job::Look(hops) => {
+                    assert!(hops.contains(&2), "{hops:?}");
+                    looks += 1;
+                    asked += usize::from(hops.contains(&1));
+                    *by_network.entry(key.clone()).or_default() += usize::from(hops.contains(&1));
+                    let all = hops
+                        .iter()
+                        .map(|hop| (*hop, if *hop == 1 { gateway } else { own }, now));
+                    let answers: Vec<_> = all.collect();
+                    paths.looked(&key, &answers, now);
+                }
+            }
+        }
+    }
+    assert!(looks > 700, "{looks}");
+    assert!(asked < looks / 3, "{asked} of {looks}");
+    assert_eq!(by_network.len(), 40);
+    assert!(
+        by_network.values().all(|count| *count >= 2),
+        "{by_network:?}"
+    );
+}
+
 #[test]
 fn a_change_is_told_once_with_its_second() {
     let (mut paths, key) = learned(&["10.1.0.2"]);
