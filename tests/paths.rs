@@ -46,7 +46,7 @@ fn main() -> ExitCode {
                 nothing_is_traced_that_is_not_wanted,
             ),
         ],
-        2,
+        4,
     )
 }
 

@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             ("side_by_side", peers::side_by_side),
             ("table_is_up_to_date", peers::table_is_up_to_date),
         ],
-        3,
+        6,
     )
 }
 

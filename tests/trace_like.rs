@@ -31,7 +31,7 @@ fn main() -> ExitCode {
                 probes_look_like_their_connection,
             ),
         ],
-        3,
+        5,
     )
 }
 

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
             ("rounds_cost_little", rounds_cost_little),
             ("rounds_go_on_and_on", rounds_go_on_and_on),
         ],
-        3,
+        6,
     )
 }
 

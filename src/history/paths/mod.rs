@@ -23,8 +23,9 @@ const MAX_ALL_FORMER: usize = 4096;
 /// the first ones are those of all paths. More networks than this in an interval are looked at less often: 1,000 once in
 /// 17 minutes.
 pub const MAX_A_SECOND: usize = 1;
-/// Time in nanoseconds within which looks at different networks ask a router once, so that it has answers left for others.
-const SPARED_NS: u64 = 10_000_000_000;
+/// How often looks ask a router within a time in nanoseconds, so that it has answers left for others.
+const MAX_ASKS: u32 = 4;
+const ASKS_NS: u64 = 10_000_000_000;
 /// Of so many looks at a network, one asks all its routers: one that only this network no longer passes is found then.
 const TURNS: usize = 8;
 /// Routers that were asked, from which those of before are forgotten: a look a second asks a hundred in ten seconds.
@@ -95,34 +96,38 @@ fn to_look_at(path: &Remembered, number: usize) -> Vec<u8> {
     hops
 }
 
-/// Leaves out routers that a look at another network has just asked.
+/// Leaves out routers that looks have asked often enough. `asked`: since when each was asked, and how often.
 fn spare(
-    asked: &mut HashMap<IpAddr, (u64, String)>,
-    (key, path, number): (&str, &Remembered, usize),
+    asked: &mut HashMap<IpAddr, (u64, u32)>,
+    (path, number): (&Remembered, usize),
     mut hops: Vec<u8>,
     now_ns: u64,
 ) -> Vec<u8> {
-    let is_turn = number % TURNS == 0;
+    let is_turn = number.is_multiple_of(TURNS);
     let known = path.hops();
     let last = known.last().map_or(0, |hop| hop.hop);
-    let is_lately = |time_ns: u64| now_ns.abs_diff(time_ns) < SPARED_NS;
+    let is_lately = |since_ns: u64| now_ns.abs_diff(since_ns) < ASKS_NS;
     if asked.len() > MAX_ASKED {
-        asked.retain(|_, (time_ns, _)| is_lately(*time_ns));
+        asked.retain(|_, (since_ns, _)| is_lately(*since_ns));
     }
     hops.retain(|hop| {
         let known = known.iter().filter(|known| known.hop == *hop);
         let addresses: Vec<IpAddr> = known
             .flat_map(|hop| hop.addresses.keys().copied())
             .collect();
-        let by_other = |address: &IpAddr| {
+        let is_spared = |address: &IpAddr| {
             let found = asked.get(address);
-            found.is_some_and(|(time_ns, by)| is_lately(*time_ns) && by != key)
+            found.is_some_and(|(since_ns, count)| is_lately(*since_ns) && *count >= MAX_ASKS)
         };
-        if !is_turn && *hop < last && !addresses.is_empty() && addresses.iter().all(by_other) {
+        if !is_turn && *hop < last && !addresses.is_empty() && addresses.iter().all(is_spared) {
             return false;
         }
         for address in addresses {
-            asked.insert(address, (now_ns, key.to_owned()));
+            let entry = asked.entry(address).or_insert((now_ns, 0));
+            if !is_lately(entry.0) {
+                *entry = (now_ns, 0);
+            }
+            entry.1 += 1;
         }
         true
     });
@@ -219,8 +224,8 @@ pub struct Paths {
     former: BTreeMap<String, Vec<Path>>,
     changed: BTreeSet<String>,
     changed_former: BTreeSet<String>,
-    /// When a look asked a router, and the network of that look.
-    asked: HashMap<IpAddr, (u64, String)>,
+    /// Since when looks have asked a router, and how often.
+    asked: HashMap<IpAddr, (u64, u32)>,
     interval_ns: u64,
     pending: usize,
     /// Networks that are not remembered, because there are too many.
@@ -411,7 +416,7 @@ impl Paths {
                     let hops = to_look_at(&path.hops, network.at);
                     // Not all in the same minute.
                     let number = network.at.wrapping_add(network.target.series as usize);
-                    let of = (&key[..], &path.hops, number);
+                    let of = (&path.hops, number);
                     let hops = spare(&mut self.asked, of, hops, now_ns);
                     network.at = network.at.wrapping_add(1);
                     Job::Look(hops)

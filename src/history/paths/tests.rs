@@ -57,11 +57,11 @@ fn networks_are_named_by_their_prefix() {
     }
 }
 
-/// Forty networks behind one gateway, looked at one after the other.
+/// Sixty networks behind one gateway, looked at one after the other.
 #[test]
 fn a_router_of_many_paths_is_asked_seldom() {
     let mut paths = Paths::restore(MINUTE, std::iter::empty(), std::iter::empty());
-    paths.set_networks(networks(40), START);
+    paths.set_networks(networks(60), START);
     let (mut asked, mut looks) = (0, 0);
     let mut by_network: BTreeMap<String, usize> = BTreeMap::new();
     for second in 0..20 * 60 {
@@ -89,8 +89,9 @@ fn a_router_of_many_paths_is_asked_seldom() {
         }
     }
     assert!(looks > 700, "{looks}");
-    assert!(asked < looks / 3, "{asked} of {looks}");
-    assert_eq!(by_network.len(), 40);
+    // Four in ten seconds, and one of eight of the others.
+    assert!(asked * 100 < looks * 55, "{asked} of {looks}");
+    assert_eq!(by_network.len(), 60);
     assert!(
         by_network.values().all(|count| *count >= 2),
         "{by_network:?}"
