@@ -98,7 +98,7 @@ fn main() -> ExitCode {
                 two_historians_do_not_share_a_directory,
             ),
         ],
-        2,
+        3,
     )
 }
 

@@ -251,6 +251,9 @@ fn rounds_cost_little() -> Outcome {
 
 /// One run carries more probes than it keeps at a time: 4096.
 fn rounds_go_on_and_on() -> Outcome {
+    if std::env::var_os("NETSONDE_LONG").is_none() {
+        support::skip_here("it takes 40 s: set NETSONDE_LONG=1");
+    }
     let chain = chain(11, None);
     let arguments = ["-c", "400", "-i", "0.1", &chain.target()];
     let mut all = rounds(&chain.h, &chain.service, &arguments);
