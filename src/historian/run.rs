@@ -148,6 +148,14 @@ pub fn start(
     })
 }
 
+/// Waits. Returns whether the other end of `stopped` was closed meanwhile.
+pub(super) fn pause(stopped: &UnixStream, pause: Duration) -> bool {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let mut wanted = [PollFd::new(stopped.as_fd(), PollFlags::POLLIN)];
+    let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
+    poll(&mut wanted, pause).is_ok_and(|ready| ready > 0)
+}
+
 struct Runner {
     number: u64,
     socket: PathBuf,
@@ -182,18 +190,12 @@ impl Runner {
                 run: self.number,
                 words,
             };
-            if self.reports.blocking_send(away).is_err() || self.pause(PAUSES[failures.min(4)]) {
+            if self.reports.blocking_send(away).is_err()
+                || pause(&self.stopped, PAUSES[failures.min(4)])
+            {
                 return;
             }
         }
-    }
-
-    /// Waits. Returns whether the run was stopped.
-    fn pause(&self, pause: Duration) -> bool {
-        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-        let mut wanted = [PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
-        let pause = PollTimeout::try_from(pause).unwrap_or(PollTimeout::MAX);
-        poll(&mut wanted, pause).is_ok_and(|ready| ready > 0)
     }
 
     fn run(&self, has_begun: &mut bool) -> Result<(), End> {

@@ -12,12 +12,11 @@ use std::time::Duration;
 use netsonde_core::protocol::history::TracedHop;
 use netsonde_core::protocol::trace::{Options, ProbeCall, ProbeReply, Step};
 use netsonde_core::trace::path::{answerer, is_unsent};
-use netsonde_core::trace::{Settings, Trace};
+use netsonde_core::trace::{MOST_FLOWS, Settings, Trace};
 use netsonde_history::paths::Job;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::sync::mpsc::Sender;
 
-use super::run::{Done, Found, Report};
+use super::run::{Done, Found, Report, pause};
 use crate::linux::{monotonic_ns, wall_ns};
 use crate::varlink::client::{Connection, Error};
 use crate::varlink::trace::follow;
@@ -29,8 +28,6 @@ const WORKERS: usize = 2;
 const TIMEOUT_NS: u64 = 1_000_000_000;
 /// Highest TTL of a trace, as of traceroute(8).
 const MAX_HOPS: u8 = 30;
-/// Maximum number of flows of a trace: more than it sends probes.
-const MAX_FLOWS: u16 = 4096;
 
 /// Hops behind the last that answered to which probes are sent once more, how often, and after which pause: with the time
 /// limit of the probes before it more than a second, so that a router that limits its answers to one a second, which is
@@ -239,7 +236,7 @@ impl Worker {
             if hops
                 .last()
                 .is_some_and(|hop| hop.error.is_some() || is_at(hop, target))
-                || self.pause()
+                || pause(&self.stopped, BEYOND_PAUSE)
             {
                 break;
             }
@@ -265,13 +262,6 @@ impl Worker {
         Ok(probes)
     }
 
-    /// Waits. Returns whether the historian ends.
-    fn pause(&self) -> bool {
-        let mut wanted = [PollFd::new(self.stopped.as_fd(), PollFlags::POLLIN)];
-        let pause = PollTimeout::try_from(BEYOND_PAUSE).unwrap_or(PollTimeout::MAX);
-        poll(&mut wanted, pause).is_ok_and(|ready| ready > 0)
-    }
-
     fn trace(&mut self, order: &Order, target: IpAddr) -> Result<(Found, u64), Error> {
         let settings = Settings {
             target,
@@ -280,7 +270,7 @@ impl Worker {
             // Where the path ends is found with two probes to each hop: routers that limit their answers answer these.
             queries: if order.is_urgent { 2 } else { 1 },
             flows: order.is_urgent.then_some(1),
-            most_flows: MAX_FLOWS,
+            most_flows: MOST_FLOWS,
             tos: order.options.tos.unwrap_or(0),
             timeout_ns: TIMEOUT_NS,
             tests_rates: false,

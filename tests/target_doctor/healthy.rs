@@ -58,7 +58,10 @@ fn healthy_on_the_link() -> Outcome {
         let number = u128::from_str_radix(&format!("fe80{}", &digits[..28]), 16).ok()?;
         Some(std::net::Ipv6Addr::from(number).to_string())
     };
-    let local = net.r1.proc_net("if_inet6").lines().find_map(of_r1).unwrap();
+    // The kernel gives it when the link is up.
+    let local = || net.r1.proc_net("if_inet6").lines().find_map(of_r1);
+    assert!(wait_until(PATIENCE, || local().is_some()));
+    let local = local().unwrap();
     // Its own link-local address has to be unique first.
     let is_usable = || !support::printed(&net.r1, "ip", &["addr"]).contains("tentative");
     assert!(wait_until(PATIENCE, is_usable));

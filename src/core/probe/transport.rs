@@ -23,6 +23,8 @@ pub const UDP_FLOWS: usize = 16;
 pub const LEAST_PAYLOAD: usize = TOKEN + 2;
 /// Maximum UDP payload in bytes: with its headers, a packet of 9,000 bytes, the largest in common use.
 pub const MOST_PAYLOAD: usize = 8_952;
+/// Largest flow label: 20 bits (RFC 8200, section 3).
+pub const MAX_FLOW_LABEL: u32 = 0xf_ffff;
 /// Destination port of the first UDP flow where none is given, as for traceroute(8).
 pub const TRACE_PORT: u16 = 33_434;
 

@@ -41,6 +41,9 @@ pub use report::{
 pub use rounds::{Change, Figures, HopState, RoundHop, RoundReport, Rounds};
 pub use stopping::{CONFIDENCE, probes_needed};
 
+/// Number of flows that there may be where the protocol has as many: more than a trace sends probes.
+pub const MOST_FLOWS: u16 = 4096;
+
 /// Settings of a trace.
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -24,7 +24,8 @@ use crate::linux::option::set_option;
 use netsonde_core::config::PingSettings;
 use netsonde_core::probe::TokenBucket;
 use netsonde_core::probe::transport::{
-    Endpoints, LEAST_PAYLOAD, LIVING_HEADER, MOST_PAYLOAD, SourcePorts, TCP_HEADER, UDP_HEADER,
+    Endpoints, LEAST_PAYLOAD, LIVING_HEADER, MAX_FLOW_LABEL, MOST_PAYLOAD, SourcePorts, TCP_HEADER,
+    UDP_HEADER,
 };
 
 /// A group that no host may join, and to which no packet is delivered (RFC 5771, section 4; RFC 4291, section 2.7:
@@ -42,8 +43,6 @@ pub const DATAGRAM_SNAP: u32 = 64;
 /// Part of a second whose packets the limit lets pass at once: an engine paces itself, but its requests wait in the
 /// channel while this process does not run.
 const BURST: f64 = 0.25;
-/// Largest flow label: 20 bits (RFC 8200, section 3).
-const MAX_LABEL: u32 = 0xf_ffff;
 /// IPV6_FLOWINFO_SEND (linux/in6.h): the flow label of an address is used.
 const FLOWINFO_SEND: i32 = 33;
 
@@ -149,7 +148,7 @@ impl Sender {
             true => request.flow_label,
             false => {
                 let label = self.label ^ u32::from(wanted.source_port).wrapping_mul(0x9e37_79b1);
-                (label & MAX_LABEL) | 1
+                (label & MAX_FLOW_LABEL) | 1
             }
         };
         let sent_ns = monotonic_ns();
@@ -194,7 +193,7 @@ fn check(request: &ProbeRequest, ports: &SourcePorts) -> Option<Endpoints> {
         // Of a connection nothing but the TTL is probed.
         1 if request.protocol == 6
             && request.hop_limit != 0
-            && request.flow_label <= MAX_LABEL
+            && request.flow_label <= MAX_FLOW_LABEL
             && (request.flow_label == 0 || target.is_ipv6()) =>
         {
             request.flow

@@ -44,7 +44,7 @@ use netsonde_core::probe::Transport;
 use netsonde_core::protocol::trace::Options;
 use netsonde_core::screen::one_line;
 use netsonde_core::trace::mtu::PathMtu;
-use netsonde_core::trace::{Drawn, Report, Settings, Trace};
+use netsonde_core::trace::{Drawn, MOST_FLOWS, Report, Settings, Trace};
 
 /// Time for which names are waited for when the path is known.
 const NAMES_WAIT: Duration = Duration::from_millis(500);
@@ -53,9 +53,6 @@ const MAX_LOOKUPS: usize = 64;
 
 /// Maximum number of addresses that are looked up in all: more than the paths of a day have.
 const MAX_NAMES: usize = 4096;
-
-/// Maximum number of flows: more than a trace sends probes.
-const MAX_FLOWS: u16 = 4096;
 
 /// A trace as a document.
 #[derive(Serialize)]
@@ -284,7 +281,7 @@ fn settings(args: &Args, target: IpAddr) -> Settings {
         queries: args.queries,
         flows: args.flows,
         most_flows: match transport(args) {
-            Transport::Udp { port: 0 } | Transport::Echo => MAX_FLOWS,
+            Transport::Udp { port: 0 } | Transport::Echo => MOST_FLOWS,
             other => other.flows() as u16,
         },
         tos: args.tos.unwrap_or(0),

@@ -59,6 +59,11 @@ pub struct PortSeen {
 }
 
 impl PortSeen {
+    /// Returns whether packets left this host, and nothing came back.
+    pub fn is_silent(&self) -> bool {
+        self.sent > 0 && self.answer.is_none() && self.errors.is_empty()
+    }
+
     /// Returns the interface on which the answer came in, if none came in on that on which the first packet left.
     pub fn other_way_back(&self) -> Option<&str> {
         let (answer, sent_on) = (self.answer.as_ref()?, self.sent_on.as_ref()?);

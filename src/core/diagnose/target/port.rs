@@ -347,8 +347,7 @@ pub static FILTERED: WayMode = WayMode {
     rule: |way| {
         let port = failing(way)?;
         let (_, seen) = attempt(way)?;
-        let is_silent = seen.sent > 0 && seen.answer.is_none() && seen.errors.is_empty();
-        if !is_silent || !way.answers_echo() || port.protocol == Protocol::Udp {
+        if !seen.is_silent() || !way.answers_echo() || port.protocol == Protocol::Udp {
             return None;
         }
         let on = seen.sent_on.as_deref().unwrap_or("an interface");

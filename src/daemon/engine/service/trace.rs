@@ -15,7 +15,7 @@ use netsonde_core::probe::fate::describe_errno;
 use netsonde_core::probe::identity::BALANCED;
 use netsonde_core::probe::run::{Event, ListedProbe, MAX_LISTED, Probes};
 use netsonde_core::probe::transport::{
-    Living, SegmentKind, TCP_FLOWS, TRACE_PORT, UDP_FLOWS, checksum_of,
+    Living, MAX_FLOW_LABEL, SegmentKind, TCP_FLOWS, TRACE_PORT, UDP_FLOWS, checksum_of,
 };
 use netsonde_core::probe::{Identity, Run, Target};
 use netsonde_core::protocol::ping;
@@ -30,8 +30,6 @@ use netsonde_core::sockets::State;
 const MAX_STEPS: usize = 512;
 /// Default payload in bytes: the cookie, its balance, and some more than routers may demand.
 const SIZE: u32 = 32;
-/// Largest flow label: 20 bits (RFC 8200, section 3).
-const MAX_LABEL: u32 = 0xf_ffff;
 /// Default interval between two probes, in nanoseconds: what [ping] allows every user.
 const INTERVAL_NS: u64 = 2_000_000;
 
@@ -213,7 +211,7 @@ fn living(options: &ping::Options, connection: Connection) -> Result<Living, Fai
         return Err(invalid("source_port: expected 1 to 65535"));
     }
     let flow_label = connection.flow_label.unwrap_or(0);
-    if flow_label > MAX_LABEL || flow_label != 0 && source.is_ipv4() {
+    if flow_label > MAX_FLOW_LABEL || flow_label != 0 && source.is_ipv4() {
         return Err(invalid("flow_label: 20 bits, and of IPv6 only"));
     }
     Ok(Living {

@@ -214,9 +214,7 @@ fn has_left(way: &Way) -> bool {
 /// Returns whether the host answers echo requests, and nothing came back from its port.
 fn is_silent(way: &Way) -> bool {
     let seen = way.port.as_ref().and_then(|port| port.seen.as_ref().ok());
-    let is_silent =
-        seen.is_some_and(|seen| seen.sent > 0 && seen.answer.is_none() && seen.errors.is_empty());
-    is_silent && way.answers_echo()
+    seen.is_some_and(PortSeen::is_silent) && way.answers_echo()
 }
 
 /// Sends SYNs for a port with the TTL of each router on the way. Returns their fates and the number of those sent.
