@@ -54,7 +54,9 @@ fn reached_by_name(net: &Net, targets: &[&str]) -> Outcome {
 fn healthy_on_the_link() -> Outcome {
     let net = net();
     let of_r1 = |line: &str| {
-        let digits = line.strip_prefix("fe80").filter(|_| line.contains("e0"))?;
+        let digits = line
+            .strip_prefix("fe80")
+            .filter(|_| line.ends_with(" e0"))?;
         let number = u128::from_str_radix(&format!("fe80{}", &digits[..28]), 16).ok()?;
         Some(std::net::Ipv6Addr::from(number).to_string())
     };
