@@ -471,7 +471,7 @@ pub(super) const PAGES: &[Page] = &[Page {
         Example {
             purpose: "See the way that a connection takes, as `netsonde connections' lists it.",
             commands: "netsonde trace --like 192.0.2.1:40000-192.0.2.7:443",
-            run: Run::Not("it needs a connection; tests/trace_like.rs has them"),
+            run: Run::Not("it needs a connection; tests/trace/like.rs has them"),
         },
         example("For a script.", "netsonde --json trace -n --fast 192.0.2.7"),
     ],

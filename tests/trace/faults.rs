@@ -6,14 +6,12 @@
 //! ```
 //!
 //! NETSONDE_TRACE_RUNS sets the number of runs of those tests that repeat a trace.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-#[path = "trace_faults/peers.rs"]
+#[path = "peers.rs"]
 mod peers;
-mod support;
 
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
+use crate::support::{Service, Test};
 use netsonde::lab::Host;
 use netsonde::lab::router::errors::Interface;
 use netsonde::lab::router::hop::{
@@ -21,37 +19,31 @@ use netsonde::lab::router::hop::{
 };
 use netsonde::lab::router::{self, Network, TARGET};
 use serde_json::Value;
-use support::Service;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn main() -> ExitCode {
-    support::main_with(
-        &[
-            ("healthy_paths_have_no_remark", healthy_paths_have_no_remark),
-            ("limited_errors_are_no_loss", limited_errors_are_no_loss),
-            ("lossy_links_are_found", lossy_links_are_found),
-            ("labels_and_interfaces", labels_and_interfaces),
-            ("translated_addresses", translated_addresses),
-            ("changed_type_of_service", changed_type_of_service),
-            ("ttl_zero_is_passed_on", ttl_zero_is_passed_on),
-            ("rewritten_ttl", rewritten_ttl),
-            ("loops", loops),
-            ("other_ways_back", other_ways_back),
-            ("answers_from_other_addresses", answers_from_other_addresses),
-            ("silent_hops", silent_hops),
-            ("refused_ports", refused_ports),
-            ("path_mtu", path_mtu),
-            ("path_mtu_of_a_lossy_path", path_mtu_of_a_lossy_path),
-            ("faults_together", faults_together),
-            ("one_way_loses", one_way_loses),
-            ("equal_ways_by_each_hash", equal_ways_by_each_hash),
-            ("side_by_side", peers::side_by_side),
-            ("table_is_up_to_date", peers::table_is_up_to_date),
-        ],
-        6,
-    )
-}
+pub const TESTS: &[(&str, Test)] = &[
+    ("healthy_paths_have_no_remark", healthy_paths_have_no_remark),
+    ("limited_errors_are_no_loss", limited_errors_are_no_loss),
+    ("lossy_links_are_found", lossy_links_are_found),
+    ("labels_and_interfaces", labels_and_interfaces),
+    ("translated_addresses", translated_addresses),
+    ("changed_type_of_service", changed_type_of_service),
+    ("ttl_zero_is_passed_on", ttl_zero_is_passed_on),
+    ("rewritten_ttl", rewritten_ttl),
+    ("loops", loops),
+    ("other_ways_back", other_ways_back),
+    ("answers_from_other_addresses", answers_from_other_addresses),
+    ("silent_hops", silent_hops),
+    ("refused_ports", refused_ports),
+    ("path_mtu", path_mtu),
+    ("path_mtu_of_a_lossy_path", path_mtu_of_a_lossy_path),
+    ("faults_together", faults_together),
+    ("one_way_loses", one_way_loses),
+    ("equal_ways_by_each_hash", equal_ways_by_each_hash),
+    ("side_by_side", peers::side_by_side),
+    ("table_is_up_to_date", peers::table_is_up_to_date),
+];
 
 /// Number of runs of tests that repeat a trace.
 fn runs(default: usize) -> usize {

@@ -6,18 +6,15 @@
 //!   a  e0 10.0.0.2 ---- 10.0.0.1 e0  r  e1, e2 <                         >  e0, e1  b  lo 10.9.0.1 to 10.9.0.4, 10.8.0.1
 //!   netsonded, netsonde-historian                  10.2.0.2  m2  10.4.0.1
 //! ```
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
-use std::process::{ExitCode, Output};
+use std::process::Output;
 use std::time::Duration;
 
+use crate::support::historian::{Historian, ip, now, ns};
+use crate::support::{PATIENCE, Service, Test, firewall, load_rules, need, number};
 use netsonde::lab::{self, Host, wait_until};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use support::historian::{Historian, ip, now, ns};
-use support::{PATIENCE, Service, Test, firewall, load_rules, need, number};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -26,29 +23,24 @@ const CONFIG: &str = "[history]\npath_interval = \"5 s\"\n";
 const INTERVAL_NS: i128 = 5_000_000_000;
 const SECOND_NS: i128 = 1_000_000_000;
 
-fn main() -> ExitCode {
-    support::main_with(
-        &[
-            (
-                "a_change_is_told_once_with_before_and_after",
-                a_change_is_told_once_with_before_and_after as Test,
-            ),
-            (
-                "equal_ways_and_silent_routers_are_no_change",
-                equal_ways_and_silent_routers_are_no_change,
-            ),
-            (
-                "an_outage_shows_where_its_path_ends",
-                an_outage_shows_where_its_path_ends,
-            ),
-            (
-                "nothing_is_traced_that_is_not_wanted",
-                nothing_is_traced_that_is_not_wanted,
-            ),
-        ],
-        4,
-    )
-}
+pub const TESTS: &[(&str, Test)] = &[
+    (
+        "a_change_is_told_once_with_before_and_after",
+        a_change_is_told_once_with_before_and_after,
+    ),
+    (
+        "equal_ways_and_silent_routers_are_no_change",
+        equal_ways_and_silent_routers_are_no_change,
+    ),
+    (
+        "an_outage_shows_where_its_path_ends",
+        an_outage_shows_where_its_path_ends,
+    ),
+    (
+        "nothing_is_traced_that_is_not_wanted",
+        nothing_is_traced_that_is_not_wanted,
+    ),
+];
 
 struct Network {
     a: Host,

@@ -1,32 +1,24 @@
 //! `netsonde trace --continuous` on real kernels: loss, limits and changes as the test made them, for as long as it runs.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
 
+use crate::support::path::{chain, ways};
+use crate::support::{Service, Test, inside};
 use netsonde::lab::Host;
 use serde_json::Value;
-use support::path::{chain, ways};
-use support::{Service, inside};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn main() -> ExitCode {
-    support::main_with(
-        &[
-            ("rounds_show_loss_and_limits", rounds_show_loss_and_limits),
-            ("rounds_show_changes", rounds_show_changes),
-            ("rounds_outlive_the_engine", rounds_outlive_the_engine),
-            ("rounds_are_drawn_in_place", rounds_are_drawn_in_place),
-            ("rounds_cost_little", rounds_cost_little),
-            ("rounds_go_on_and_on", rounds_go_on_and_on),
-        ],
-        6,
-    )
-}
+pub const TESTS: &[(&str, Test)] = &[
+    ("rounds_show_loss_and_limits", rounds_show_loss_and_limits),
+    ("rounds_show_changes", rounds_show_changes),
+    ("rounds_outlive_the_engine", rounds_outlive_the_engine),
+    ("rounds_are_drawn_in_place", rounds_are_drawn_in_place),
+    ("rounds_cost_little", rounds_cost_little),
+    ("rounds_go_on_and_on", rounds_go_on_and_on),
+];
 
 /// A trace that goes on, by its documents.
 struct Rounds {
@@ -60,7 +52,10 @@ impl Rounds {
             if holds(&round) {
                 return round;
             }
-            assert!(start.elapsed() < support::PATIENCE, "{what}: {round:#}");
+            assert!(
+                start.elapsed() < crate::support::PATIENCE,
+                "{what}: {round:#}"
+            );
         }
     }
 
@@ -177,7 +172,7 @@ fn rounds_show_changes() -> Outcome {
     let later = all.until("five more", |round| round["round"] == number);
     assert_eq!(later["change_count"], 1, "{later:#}");
     // Now the target is away for a while.
-    support::firewall(
+    crate::support::firewall(
         &ways.others[ways.others.len() - 1],
         "prerouting",
         "ip daddr 10.0.2.2 drop",
@@ -185,7 +180,7 @@ fn rounds_show_changes() -> Outcome {
     let gone = all.until("silence", |round| round["change_count"] == 2);
     assert_eq!(gone["changes"][1]["id"], "target-silent", "{gone:#}");
     assert_eq!(states(&gone)[3], "now_silent", "{gone:#}");
-    support::firewall(&ways.others[ways.others.len() - 1], "prerouting", "");
+    crate::support::firewall(&ways.others[ways.others.len() - 1], "prerouting", "");
     let back = all.until("its return", |round| round["change_count"] == 3);
     assert_eq!(back["changes"][2]["id"], "target-answers", "{back:#}");
     assert_eq!(all.end().0, Some(0));
@@ -252,7 +247,7 @@ fn rounds_cost_little() -> Outcome {
 /// One run carries more probes than it keeps at a time: 4096.
 fn rounds_go_on_and_on() -> Outcome {
     if std::env::var_os("NETSONDE_LONG").is_none() {
-        support::skip_here("it takes 40 s: set NETSONDE_LONG=1");
+        crate::support::skip_here("it takes 40 s: set NETSONDE_LONG=1");
     }
     let chain = chain(11, None);
     let arguments = ["-c", "400", "-i", "0.1", &chain.target()];
@@ -283,7 +278,7 @@ fn rounds_are_drawn_in_place() -> Outcome {
         command
     };
     let shown = chain.h.run(|| {
-        support::terminal::shown_raw_until(&mut client(&["-i", "0.1"]), 80, |text| {
+        crate::support::terminal::shown_raw_until(&mut client(&["-i", "0.1"]), 80, |text| {
             text.contains("12 rounds since")
         })
     })?;

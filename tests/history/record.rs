@@ -6,18 +6,16 @@
 //! ```
 //!
 //! The judge is the number in each packet.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::fs::File;
 use std::io::{IoSlice, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::{PATIENCE, Service, Test, number, pair, settled};
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::historian::record::{Options, Record};
 use netsonde::lab::{Host, messages, traffic, wait_until};
@@ -26,49 +24,43 @@ use netsonde_core::protocol::history::{RecordCall, RecordReply};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use serde_json::{Value, json};
-use support::{PATIENCE, Service, Test, number, pair, settled};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Room in memory for all packets of a test, none thinned.
 const LARGE: &str = "[recorder.budget]\nlink = \"16 MiB\"\n[recorder.retention]\nlink = 0\n";
 
-fn main() -> ExitCode {
-    support::main_with(
-        &[
-            (
-                "packets_are_on_disk_once_across_kills",
-                packets_are_on_disk_once_across_kills as Test,
-            ),
-            ("evicted_packets_are_declared", evicted_packets_are_declared),
-            (
-                "a_removed_directory_is_created_again",
-                a_removed_directory_is_created_again,
-            ),
-            (
-                "captures_are_kept_within_the_quota",
-                captures_are_kept_within_the_quota,
-            ),
-            (
-                "disk_and_memory_are_read_as_one",
-                disk_and_memory_are_read_as_one,
-            ),
-            (
-                "multicast_of_the_past_is_read_from_disk",
-                multicast_of_the_past_is_read_from_disk,
-            ),
-            (
-                "what_a_full_disk_missed_is_fetched_again",
-                what_a_full_disk_missed_is_fetched_again,
-            ),
-            (
-                "evidence_has_both_sides_of_the_begin",
-                evidence_has_both_sides_of_the_begin,
-            ),
-        ],
-        2,
-    )
-}
+pub const TESTS: &[(&str, Test)] = &[
+    (
+        "packets_are_on_disk_once_across_kills",
+        packets_are_on_disk_once_across_kills,
+    ),
+    ("evicted_packets_are_declared", evicted_packets_are_declared),
+    (
+        "a_removed_directory_is_created_again",
+        a_removed_directory_is_created_again,
+    ),
+    (
+        "captures_are_kept_within_the_quota",
+        captures_are_kept_within_the_quota,
+    ),
+    (
+        "disk_and_memory_are_read_as_one",
+        disk_and_memory_are_read_as_one,
+    ),
+    (
+        "multicast_of_the_past_is_read_from_disk",
+        multicast_of_the_past_is_read_from_disk,
+    ),
+    (
+        "what_a_full_disk_missed_is_fetched_again",
+        what_a_full_disk_missed_is_fetched_again,
+    ),
+    (
+        "evidence_has_both_sides_of_the_begin",
+        evidence_has_both_sides_of_the_begin,
+    ),
+];
 
 /// Sends ARP requests with numbers behind the message.
 fn send(from: &Host, numbers: std::ops::Range<u64>, pace: u64) {
@@ -135,14 +127,14 @@ fn on_disk(record: &Record) -> Found {
 
 /// Has tshark and capinfos read a capture, if they are installed.
 fn read_by_wireshark(descriptor: OwnedFd, packets: u64) {
-    let directory = support::folder().unwrap();
+    let directory = crate::support::folder().unwrap();
     let path = directory.path().join("file.pcapng");
     std::io::copy(
         &mut File::from(descriptor),
         &mut File::create(&path).unwrap(),
     )
     .unwrap();
-    if let Some(tshark) = support::find("tshark") {
+    if let Some(tshark) = crate::support::find("tshark") {
         let output = Command::new(tshark).arg("-nr").arg(&path).output().unwrap();
         let lines = String::from_utf8_lossy(&output.stdout).lines().count() as u64;
         assert!(
@@ -150,7 +142,7 @@ fn read_by_wireshark(descriptor: OwnedFd, packets: u64) {
             "{lines} {packets} {output:?}"
         );
     }
-    if let Some(capinfos) = support::find("capinfos") {
+    if let Some(capinfos) = crate::support::find("capinfos") {
         let output = Command::new(capinfos)
             .arg("-cM")
             .arg(&path)
@@ -182,7 +174,7 @@ fn packets_are_on_disk_once_across_kills() -> Outcome {
     const COUNT: u64 = 20_000;
     let (a, b) = pair();
     let service = Service::with_config(&b, LARGE, &[]);
-    let directory = support::folder()?;
+    let directory = crate::support::folder()?;
     let (mut engines, mut readers) = (0, 0);
     let mut record = start(&service, directory.path());
     std::thread::scope(|scope| {
@@ -219,7 +211,7 @@ fn packets_are_on_disk_once_across_kills() -> Outcome {
     let status = service.until("all is recorded", settled);
     let found = until(&record, COUNT as usize);
     assert!(engines >= 3 && readers >= 3, "{engines} {readers}");
-    let dropped = support::drops(&status);
+    let dropped = crate::support::drops(&status);
     assert_eq!(
         found.numbers.len() as u64 + dropped,
         COUNT,
@@ -250,7 +242,7 @@ fn evicted_packets_are_declared() -> Outcome {
     let (a, b) = pair();
     let config = "[recorder.budget]\nlink = \"1 MiB\"\n[recorder.retention]\nlink = 0\n";
     let service = Service::with_config(&b, config, &[]);
-    let directory = support::folder()?;
+    let directory = crate::support::folder()?;
     let record = start(&service, directory.path());
     send(&a, 0..500, 5_000);
     assert_eq!(until(&record, 500).numbers.len(), 500);
@@ -283,7 +275,7 @@ fn evicted_packets_are_declared() -> Outcome {
 fn a_removed_directory_is_created_again() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&b, LARGE, &[]);
-    let directory = support::folder()?;
+    let directory = crate::support::folder()?;
     let record = start(&service, directory.path());
     send(&a, 0..100, 1_000);
     assert_eq!(until(&record, 100).numbers.len(), 100);
@@ -300,7 +292,7 @@ fn a_removed_directory_is_created_again() -> Outcome {
 fn captures_are_kept_within_the_quota() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&b, LARGE, &[]);
-    let directory = support::folder()?;
+    let directory = crate::support::folder()?;
     let options = Options {
         kept_bytes: 200 << 10,
         ..Options::default()
@@ -376,7 +368,7 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
     let scale = std::env::var("NETSONDE_RECORD_SCALE").map_or(1, |scale| scale.parse().unwrap());
     let [first, second, third] = [12_000, 20_000, 21_500].map(|count: u64| count * scale);
     let config = "[recorder.budget]\nlink = \"256 KiB\"\n[recorder.retention]\nlink = 0\n";
-    let directory = support::folder()?;
+    let directory = crate::support::folder()?;
     let history = directory.path().join("history.sock");
     let listener = UnixListener::bind(&history)?;
     let service = Service::with_config(&b, config, &[]);
@@ -481,7 +473,7 @@ fn disk_and_memory_are_read_as_one() -> Outcome {
 fn multicast_of_the_past_is_read_from_disk() -> Outcome {
     let (a, b) = pair();
     let config = "[recorder.budget]\ngroup = \"256 KiB\"\n[recorder.retention]\ngroup = 0\n";
-    let directory = support::folder()?;
+    let directory = crate::support::folder()?;
     let history = directory.path().join("history.sock");
     let listener = UnixListener::bind(&history)?;
     let service = Service::with_config(&b, config, &[]);
@@ -534,7 +526,7 @@ fn multicast_of_the_past_is_read_from_disk() -> Outcome {
 fn what_a_full_disk_missed_is_fetched_again() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&b, LARGE, &[]);
-    let directory = support::folder()?;
+    let directory = crate::support::folder()?;
     let (tmpfs, none) = (Some("tmpfs"), nix::mount::MsFlags::empty());
     nix::mount::mount(tmpfs, directory.path(), tmpfs, none, Some("size=256k"))?;
     let filler = directory.path().join("filler");
@@ -570,7 +562,7 @@ fn what_a_full_disk_missed_is_fetched_again() -> Outcome {
 fn evidence_has_both_sides_of_the_begin() -> Outcome {
     let (a, b) = pair();
     let service = Service::with_config(&b, LARGE, &[]);
-    let directory = support::folder()?;
+    let directory = crate::support::folder()?;
     let record = start(&service, directory.path());
     send(&a, 0..300, 5_000);
     let begin = netsonde::linux::wall_ns();

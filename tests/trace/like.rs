@@ -1,39 +1,31 @@
 //! `netsonde trace --like` on real kernels: the way is that of the connection, which does not notice.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::support::path::{Chain, Report, chain, chain_with, trace, ways_behind};
+use crate::support::{Test, has_users, inside};
 use netsonde::lab::{self, Host};
 use serde_json::Value;
-use support::path::{Chain, Report, chain, chain_with, trace, ways_behind};
-use support::{has_users, inside};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-fn main() -> ExitCode {
-    support::main_with(
-        &[
-            (
-                "connections_are_not_disturbed",
-                connections_are_not_disturbed,
-            ),
-            ("connections_show_their_way", connections_show_their_way),
-            ("connections_are_their_owners", connections_are_their_owners),
-            ("connections_behind_trackers", connections_behind_trackers),
-            (
-                "probes_look_like_their_connection",
-                probes_look_like_their_connection,
-            ),
-        ],
-        5,
-    )
-}
+pub const TESTS: &[(&str, Test)] = &[
+    (
+        "connections_are_not_disturbed",
+        connections_are_not_disturbed,
+    ),
+    ("connections_show_their_way", connections_show_their_way),
+    ("connections_are_their_owners", connections_are_their_owners),
+    ("connections_behind_trackers", connections_behind_trackers),
+    (
+        "probes_look_like_their_connection",
+        probes_look_like_their_connection,
+    ),
+];
 
 /// Makes a connection from `h` to a server at `t` that returns what it gets.
 fn connection(h: &Host, t: &Host, target: &str) -> (TcpStream, std::thread::JoinHandle<()>) {
@@ -268,7 +260,7 @@ fn connections_behind_trackers() -> Outcome {
     for rule in ["ct state invalid drop", "ct state invalid counter"] {
         // Of a connection that it saw from the first packet on, the kernel knows the windows. By the numbers of each
         // segment it takes it for invalid, or for a late one that it need not look at.
-        support::firewall(&chain.h, "output", rule);
+        crate::support::firewall(&chain.h, "output", rule);
         let (stream, _server) = connection(&chain.h, &chain.t, &chain.target());
         echo(&stream);
         let report = chain.trace(&["--fast", "-m", "6", "--like", &name(&stream)]);
@@ -282,9 +274,9 @@ fn connections_behind_trackers() -> Outcome {
         echo(&stream);
         assert_eq!(disturbed(&stream), [0; 3], "{rule}");
     }
-    support::firewall(&chain.h, "output", "");
+    crate::support::firewall(&chain.h, "output", "");
     // r1 translates.
-    support::load_rules(
+    crate::support::load_rules(
         &chain.routers[0],
         "flush ruleset\ntable ip n {\nchain c {\ntype nat hook postrouting priority 100;\noifname e1 masquerade\n}\n}\n",
     );
@@ -353,7 +345,7 @@ fn probes_look_like_their_connection() -> Outcome {
             assert_eq!(report.addresses().len(), 2, "{:#}", report.value);
             report.value["like"]["tos"] == 0x48
         };
-        assert!(lab::wait_until(support::PATIENCE, is_known));
+        assert!(lab::wait_until(crate::support::PATIENCE, is_known));
         one.write_all(&[7; 1000])?;
         one.read_exact(&mut [0; 1000])?;
         let all = seen.lock().unwrap().clone();
@@ -373,7 +365,7 @@ fn probes_look_like_their_connection() -> Outcome {
         };
         let are_all = || listed()["sent_bytes"] == 2000;
         assert!(
-            lab::wait_until(support::PATIENCE, are_all),
+            lab::wait_until(crate::support::PATIENCE, are_all),
             "{:#}",
             listed()
         );
@@ -500,11 +492,11 @@ fn connections_are_their_owners() -> Outcome {
     });
     assert!(run(&flows).contains("flows of a connection"));
     if !has_users() {
-        return support::skip("connections of others", "this user namespace has one user");
+        return crate::support::skip("connections of others", "this user namespace has one user");
     }
     chain.service.open_directory();
     let of_user = |json: &[&str]| {
-        let mut command = support::program("setpriv");
+        let mut command = crate::support::program("setpriv");
         command.args(["--reuid", "2001", "--regid", "64100", "--clear-groups"]);
         command
             .arg(env!("CARGO_BIN_EXE_netsonde"))

@@ -9,17 +9,17 @@
 //! | `a_minute_without_historian` | it was stopped for 60 s: everything is there or declared, and no outage |
 //! | `a_full_disk` and other disks | each is reported by `status` and in the log; outages are found meanwhile, and nothing is lost |
 //! | `onsets` | 200 targets that fail at random phases, for each fate: each outage begins within one interval of it, and is known in time |
-#![allow(missing_docs, clippy::unwrap_used)]
-
-mod support;
 
 use std::collections::BTreeMap;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::historian::{Historian, ip, now, ns, target_count};
+use crate::support::{
+    PATIENCE, Service, Test, firewall, load_rules, need, number, printed, skip_here,
+};
 use netsonde::lab::wire::Wire;
 use netsonde::lab::{self, BridgeOptions, Host, traffic, wait_until};
 use netsonde::varlink::client::Connection;
@@ -30,35 +30,27 @@ use netsonde_history::store::{Options, Store};
 use netsonde_history::table::Table;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use support::historian::{Historian, ip, now, ns, target_count};
-use support::{PATIENCE, Service, Test, firewall, load_rules, need, number, printed, skip_here};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 const SECOND: i128 = 1_000_000_000;
 const HOUR: i128 = 3600 * SECOND;
 
-fn main() -> ExitCode {
-    // One at a time: what is measured is time.
-    support::main_with(
-        &[
-            ("twelve_troubles", twelve_troubles as Test),
-            ("onsets", onsets),
-            ("kills_and_power_cuts", kills_and_power_cuts),
-            ("a_minute_without_historian", a_minute_without_historian),
-            ("a_thousand_damaged_copies", a_thousand_damaged_copies),
-            (
-                "a_kill_while_results_are_held",
-                a_kill_while_results_are_held,
-            ),
-            ("a_full_disk", a_full_disk),
-            ("a_disk_that_turns_read_only", a_disk_that_turns_read_only),
-            ("a_write_of_half_a_minute", a_write_of_half_a_minute),
-            ("a_directory_that_is_removed", a_directory_that_is_removed),
-        ],
-        1,
-    )
-}
+pub const TESTS: &[(&str, Test)] = &[
+    ("twelve_troubles", twelve_troubles),
+    ("onsets", onsets),
+    ("kills_and_power_cuts", kills_and_power_cuts),
+    ("a_minute_without_historian", a_minute_without_historian),
+    ("a_thousand_damaged_copies", a_thousand_damaged_copies),
+    (
+        "a_kill_while_results_are_held",
+        a_kill_while_results_are_held,
+    ),
+    ("a_full_disk", a_full_disk),
+    ("a_disk_that_turns_read_only", a_disk_that_turns_read_only),
+    ("a_write_of_half_a_minute", a_write_of_half_a_minute),
+    ("a_directory_that_is_removed", a_directory_that_is_removed),
+];
 
 /// Ends a test as skipped that takes minutes, unless they are wanted.
 fn need_minutes(count: u32) {
@@ -394,7 +386,7 @@ fn twelve_troubles() -> Outcome {
     ip(a, "link set e2 txqueuelen 1000");
     let tc = |words: &str| {
         let words: Vec<&str> = words.split(' ').collect();
-        support::inside(a, "tc", &words);
+        crate::support::inside(a, "tc", &words);
     };
     tc("qdisc replace dev e2 root tbf rate 200kbit burst 2000 limit 3000");
     let (flooding, floods) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -626,7 +618,7 @@ fn check(historian: &Historian, troubles: &[Trouble]) {
     if outages.len() != troubles.len() {
         wrong.push(format!("{} outages of {}", outages.len(), troubles.len()));
     }
-    let directory = support::folder().unwrap();
+    let directory = crate::support::folder().unwrap();
     let file = directory.path().join("evidence.pcapng");
     for trouble in troubles {
         let name = trouble.name;
@@ -726,8 +718,8 @@ fn check_one(
         outage["evidence"]["state"] == "whole",
         format!("evidence {}", outage["evidence"]),
     );
-    let Some(tshark) = support::find("tshark") else {
-        return support::report(name, "tshark is not installed: its evidence was not read");
+    let Some(tshark) = crate::support::find("tshark") else {
+        return crate::support::report(name, "tshark is not installed: its evidence was not read");
     };
     // The evidence ends 30 s after the begin.
     let until = end.min(begin + 30 * SECOND);
@@ -848,7 +840,7 @@ fn onsets() -> Outcome {
     };
     let gone = |host: &Host, family: &str, target: &str| {
         let element = format!("{{ {target} }}");
-        support::inside(
+        crate::support::inside(
             host,
             "nft",
             &["add", "element", family, "t", "gone", &element],
@@ -1232,7 +1224,7 @@ fn kills_and_power_cuts() -> Outcome {
     need_minutes(7);
     let mut net = Watched::new()?;
     let state = net.historian.path("state");
-    let copies = support::folder()?;
+    let copies = crate::support::folder()?;
     let mut random = Random(now() as u64);
     println!("seed {}", random.0);
     let mut actions = [vec!["historian"; 20], vec!["engine"; 10], vec!["copy"; 20]].concat();
@@ -1352,7 +1344,7 @@ fn a_thousand_damaged_copies() -> Outcome {
     need_minutes(1);
     let net = Watched::new()?;
     std::thread::sleep(Duration::from_secs(20));
-    let copies = support::folder()?;
+    let copies = crate::support::folder()?;
     copy(&net.historian.path("state"), copies.path());
     let copy = copies.path();
     let mut random = Random(now() as u64);
@@ -1376,7 +1368,7 @@ fn a_thousand_damaged_copies() -> Outcome {
     let count =
         |all: &BTreeMap<String, Stored>| all.values().map(|one| one.probes.len()).sum::<usize>();
     let total = count(&whole);
-    let directory = support::folder().unwrap();
+    let directory = crate::support::folder().unwrap();
     let (mut most, mut hit) = (0, 0);
     for round in 0..1000 {
         for (name, bytes) in &files {
@@ -1475,7 +1467,7 @@ fn a_kill_while_results_are_held() -> Outcome {
 /// Waits until a target is measured, and has another state.
 fn until_measured(historian: &Historian, address: &str, former: &str) {
     historian.until("Monitors", "it is measured", |all| {
-        let state = support::entry(&all["targets"], "target", address)["state"].clone();
+        let state = crate::support::entry(&all["targets"], "target", address)["state"].clone();
         state != former && state != "unknown"
     });
 }
@@ -1603,7 +1595,10 @@ fn mount_ext4(at: &Path, image: &Path) {
         .set_len(64 << 20)
         .unwrap();
     let run = |program: &str, arguments: &[&std::ffi::OsStr]| {
-        let output = support::program(program).args(arguments).output().unwrap();
+        let output = crate::support::program(program)
+            .args(arguments)
+            .output()
+            .unwrap();
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr).into_owned();
             skip_here(&format!("{program} {arguments:?}: {errors}"));
@@ -1619,7 +1614,7 @@ fn mount_ext4(at: &Path, image: &Path) {
 
 fn a_disk_that_turns_read_only() -> Outcome {
     need("ip");
-    let images = support::folder()?;
+    let images = crate::support::folder()?;
     let image = images.path().join("image");
     let mut mounted = PathBuf::new();
     let mut net = Watched::on(|state| {
@@ -1629,7 +1624,7 @@ fn a_disk_that_turns_read_only() -> Outcome {
     // What comes before is on the disk.
     std::thread::sleep(Duration::from_secs(7));
     let on_disk = now() - 7 * SECOND;
-    let mut command = support::program("mount");
+    let mut command = crate::support::program("mount");
     let done = command
         .args(["-o", "remount,abort"])
         .arg(&mounted)
@@ -1646,7 +1641,7 @@ fn a_disk_that_turns_read_only() -> Outcome {
     nix::mount::umount(&mounted)?;
     let loops: [&std::ffi::OsStr; 2] = ["-o".as_ref(), "loop".as_ref()];
     // Its journal is replayed.
-    let mut command = support::program("mount");
+    let mut command = crate::support::program("mount");
     let done = command.args(loops).arg(&image).arg(&mounted).output()?;
     assert!(done.status.success(), "{done:?}");
     net.historian.begin(&net.a);
@@ -1668,14 +1663,14 @@ fn a_write_of_half_a_minute() -> Outcome {
     for program in ["ip", "fsfreeze"] {
         need(program);
     }
-    let images = support::folder()?;
+    let images = crate::support::folder()?;
     let mut mounted = PathBuf::new();
     let mut net = Watched::on(|state| {
         mount_ext4(state, &images.path().join("image"));
         mounted = state.to_owned();
     })?;
     let fsfreeze = |how: &str| {
-        let done = support::program("fsfreeze")
+        let done = crate::support::program("fsfreeze")
             .arg(how)
             .arg(&mounted)
             .output()
@@ -1715,7 +1710,7 @@ fn a_directory_that_is_removed() -> Outcome {
     net.until_well();
     assert!(state.is_dir(), "it is created again");
     if now() / HOUR != started / HOUR {
-        return support::skip(
+        return crate::support::skip(
             "a_directory_that_is_removed",
             "an hour has ended, whose file was removed",
         );

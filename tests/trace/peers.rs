@@ -246,7 +246,7 @@ fn output(net: &Net, name: &str, shown: &Shown) -> String {
             command.arg("trace");
             command
         }
-        other => support::program(other),
+        other => crate::support::program(other),
     };
     command.args(shown.options).arg(TARGET[0]);
     let output = net.h.run(|| command.output()).unwrap();
@@ -255,8 +255,8 @@ fn output(net: &Net, name: &str, shown: &Shown) -> String {
 }
 
 pub fn side_by_side() -> Outcome {
-    support::need("mtr");
-    support::need("traceroute");
+    crate::support::need("mtr");
+    crate::support::need("traceroute");
     for row in ROWS {
         let net = net((row.routers)());
         for (name, shown) in [
@@ -276,10 +276,10 @@ pub fn side_by_side() -> Outcome {
 pub fn table_is_up_to_date() -> Outcome {
     let mut text = format!(
         "{}\n\
-         Generated from `tests/trace_faults/peers.rs`, which checks each cell against the output of the program;\n\
-         `NETSONDE_BLESS=1 cargo test --test trace_faults table` writes it.\n\n\
+         Generated from `tests/trace/peers.rs`, which checks each cell against the output of the program;\n\
+         `NETSONDE_BLESS=1 cargo test --test trace table` writes it.\n\n\
          | path | mtr 0.95 | traceroute 2.1 | netsonde trace |\n|---|---|---|---|\n",
-        support::scenarios::OF_PATH
+        crate::support::scenarios::OF_PATH
     );
     for row in ROWS {
         text.push_str(&format!("| {} |", row.path));
@@ -288,5 +288,5 @@ pub fn table_is_up_to_date() -> Outcome {
         }
         text.push('\n');
     }
-    support::scenarios::agree(support::scenarios::OF_PATH, &text)
+    crate::support::scenarios::agree(crate::support::scenarios::OF_PATH, &text)
 }

@@ -4,13 +4,12 @@
 //!   a  e0 10.0.0.2 ---- 10.0.0.1 e0  r  e1 10.1.0.1 ---- 10.1.0.2 e0  b  lo 10.9.0.1 to 10.9.0.20
 //!   netsonded, netsonde-historian     forwards
 //! ```
-#![allow(missing_docs, clippy::unwrap_used)]
 
-mod support;
-
-use std::process::ExitCode;
 use std::time::Duration;
 
+use crate::support::historian::{Historian, ip, now, ns, target_count};
+use crate::support::mcast::Background;
+use crate::support::{PATIENCE, Service, Test, firewall, inside, need, number, printed, skip_here};
 use netsonde::client::files::capture_file::{CaptureFile, Item};
 use netsonde::lab::wire::Wire;
 use netsonde::lab::{self, BridgeOptions, Host, traffic, wait_until};
@@ -18,9 +17,6 @@ use netsonde::varlink::client::Connection;
 use netsonde_core::wire::cursor::Mac;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use support::historian::{Historian, ip, now, ns, target_count};
-use support::mcast::Background;
-use support::{PATIENCE, Service, Test, firewall, inside, need, number, printed, skip_here};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -29,78 +25,73 @@ const MONITORS: &str = "[[monitor]]\nname = \"far\"\ntargets = [\"10.9.0.0/28\"]
                         [[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n";
 const NEAR: &str = "[[monitor]]\nname = \"near\"\ntargets = [\"10.0.0.1\"]\ninterval = \"100ms\"\ntimeout = \"300ms\"\n";
 
-fn main() -> ExitCode {
-    support::main_with(
-        &[
-            (
-                "outages_are_listed_as_they_were",
-                outages_are_listed_as_they_were as Test,
-            ),
-            (
-                "a_cable_is_one_outage_of_all_targets",
-                a_cable_is_one_outage_of_all_targets,
-            ),
-            (
-                "many_targets_behind_a_blocked_next_hop_are_one_outage",
-                many_targets_behind_a_blocked_next_hop_are_one_outage,
-            ),
-            (
-                "faults_of_host_and_link_are_one_outage_each",
-                faults_of_host_and_link_are_one_outage_each,
-            ),
-            (
-                "a_slower_way_is_a_degraded_target",
-                a_slower_way_is_a_degraded_target,
-            ),
-            (
-                "losses_under_load_are_told_so",
-                losses_under_load_are_told_so,
-            ),
-            ("packets_of_outages_are_kept", packets_of_outages_are_kept),
-            (
-                "outages_show_ways_and_counters",
-                outages_show_ways_and_counters,
-            ),
-            (
-                "counters_of_minutes_outlive_the_historian",
-                counters_of_minutes_outlive_the_historian,
-            ),
-            (
-                "another_interface_of_the_same_name_begins_again",
-                another_interface_of_the_same_name_begins_again,
-            ),
-            (
-                "what_is_not_measured_is_unknown",
-                what_is_not_measured_is_unknown,
-            ),
-            (
-                "kills_double_nothing_and_lose_seconds",
-                kills_double_nothing_and_lose_seconds,
-            ),
-            (
-                "monitors_are_added_held_and_removed",
-                monitors_are_added_held_and_removed,
-            ),
-            (
-                "ports_are_probed_by_tcp_and_udp",
-                ports_are_probed_by_tcp_and_udp,
-            ),
-            (
-                "a_rate_that_is_too_low_for_the_monitors_is_told",
-                a_rate_that_is_too_low_for_the_monitors_is_told,
-            ),
-            (
-                "invalid_files_are_told_with_their_lines",
-                invalid_files_are_told_with_their_lines,
-            ),
-            (
-                "two_historians_do_not_share_a_directory",
-                two_historians_do_not_share_a_directory,
-            ),
-        ],
-        3,
-    )
-}
+pub const TESTS: &[(&str, Test)] = &[
+    (
+        "outages_are_listed_as_they_were",
+        outages_are_listed_as_they_were,
+    ),
+    (
+        "a_cable_is_one_outage_of_all_targets",
+        a_cable_is_one_outage_of_all_targets,
+    ),
+    (
+        "many_targets_behind_a_blocked_next_hop_are_one_outage",
+        many_targets_behind_a_blocked_next_hop_are_one_outage,
+    ),
+    (
+        "faults_of_host_and_link_are_one_outage_each",
+        faults_of_host_and_link_are_one_outage_each,
+    ),
+    (
+        "a_slower_way_is_a_degraded_target",
+        a_slower_way_is_a_degraded_target,
+    ),
+    (
+        "losses_under_load_are_told_so",
+        losses_under_load_are_told_so,
+    ),
+    ("packets_of_outages_are_kept", packets_of_outages_are_kept),
+    (
+        "outages_show_ways_and_counters",
+        outages_show_ways_and_counters,
+    ),
+    (
+        "counters_of_minutes_outlive_the_historian",
+        counters_of_minutes_outlive_the_historian,
+    ),
+    (
+        "another_interface_of_the_same_name_begins_again",
+        another_interface_of_the_same_name_begins_again,
+    ),
+    (
+        "what_is_not_measured_is_unknown",
+        what_is_not_measured_is_unknown,
+    ),
+    (
+        "kills_double_nothing_and_lose_seconds",
+        kills_double_nothing_and_lose_seconds,
+    ),
+    (
+        "monitors_are_added_held_and_removed",
+        monitors_are_added_held_and_removed,
+    ),
+    (
+        "ports_are_probed_by_tcp_and_udp",
+        ports_are_probed_by_tcp_and_udp,
+    ),
+    (
+        "a_rate_that_is_too_low_for_the_monitors_is_told",
+        a_rate_that_is_too_low_for_the_monitors_is_told,
+    ),
+    (
+        "invalid_files_are_told_with_their_lines",
+        invalid_files_are_told_with_their_lines,
+    ),
+    (
+        "two_historians_do_not_share_a_directory",
+        two_historians_do_not_share_a_directory,
+    ),
+];
 
 struct Network {
     a: Host,
@@ -900,7 +891,7 @@ fn counters_of_minutes_outlive_the_historian() -> Outcome {
         "{all:#}"
     );
     let status = historian.call("Status", &json!({}));
-    let part = support::entry(&status["parts"], "name", "counters");
+    let part = crate::support::entry(&status["parts"], "name", "counters");
     assert_eq!(part["budget"], 64 << 20, "{status:#}");
     Ok(())
 }
@@ -1102,9 +1093,9 @@ fn monitors_are_added_held_and_removed() -> Outcome {
     historian.until_state("10.1.0.2", "up");
     // A name is resolved, and has its host beside its address.
     let all = historian.until("Monitors", "localhost is up", |all| {
-        support::entry(&all["targets"], "host", "localhost")["state"] == "up"
+        crate::support::entry(&all["targets"], "host", "localhost")["state"] == "up"
     });
-    let local = support::entry(&all["targets"], "host", "localhost");
+    let local = crate::support::entry(&all["targets"], "host", "localhost");
     assert!(
         ["127.0.0.1", "::1"].contains(&local["target"].as_str().unwrap()),
         "{local:#}"
@@ -1198,7 +1189,7 @@ fn ports_are_probed_by_tcp_and_udp() -> Outcome {
 
 /// The target of a monitor in a list.
 fn target_of(all: &Value, name: &str) -> Value {
-    support::entry(&all["targets"], "name", name)
+    crate::support::entry(&all["targets"], "name", name)
 }
 
 /// Answers datagrams until the result is dropped.
