@@ -39,6 +39,7 @@ fn main() -> ExitCode {
                 "examples_of_the_manual_work",
                 examples_of_the_manual_work as support::Test,
             ),
+            ("examples_of_multicast_work", examples_of_multicast_work),
             (
                 "columns_are_those_of_the_output",
                 columns_are_those_of_the_output,
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
                 json_keys_are_those_of_the_output,
             ),
         ],
-        3,
+        4,
     )
 }
 
@@ -350,12 +351,15 @@ fn has_libpcap() -> bool {
         .any(is_libpcap)
 }
 
-fn examples_of_the_manual_work() -> Outcome {
+/// Runs the examples of some pages on hosts of their own, and compares what they print.
+fn run_examples(
+    of: impl Iterator<Item = &'static Page>,
+) -> Result<Manual, Box<dyn std::error::Error>> {
     let manual = Manual::new()?;
     let has_libpcap = has_libpcap();
     // Those that show counters of minutes at last: until then the historian has some.
     let needs_minute = |line: &str| line.contains("--since -2h");
-    let mut all: Vec<_> = pages().flat_map(lines).collect();
+    let mut all: Vec<_> = of.flat_map(lines).collect();
     all.sort_by_key(|(line, _)| needs_minute(line));
     for (line, run) in all {
         // From here on nothing is dropped: the host that is not there is no longer asked for.
@@ -392,6 +396,19 @@ fn examples_of_the_manual_work() -> Outcome {
             );
         }
     }
+    Ok(manual)
+}
+
+fn is_multicast(page: &Page) -> bool {
+    page.command.starts_with("mcast")
+}
+
+fn examples_of_multicast_work() -> Outcome {
+    run_examples(pages().filter(|page| is_multicast(page))).map(drop)
+}
+
+fn examples_of_the_manual_work() -> Outcome {
+    let manual = run_examples(pages().filter(|page| !is_multicast(page)))?;
     // The files that the examples name.
     for (name, least) in [
         ("lost.pcapng", 500),

@@ -581,14 +581,17 @@ fn equal_ways_by_each_hash() -> Outcome {
     ] {
         net.routers.change(0, |router| router.spread = spread);
         let mut missed = 0;
-        for _ in 0..runs(2) {
+        // A way is missed in at most 5 % of the traces, so more than the limit of 10 once in 300,000 times.
+        let traces = runs(5) * 2;
+        for _ in 0..runs(5) {
             for report in each(&net, &[&[over]], &[]) {
                 let found = report.hops()[1]["nodes"].as_array().unwrap().len();
                 assert!(found <= ways, "{spread:?} {over}: {:#}", report.value);
                 missed += usize::from(found < ways);
             }
         }
-        assert!(missed <= 1 + runs(2) / 5, "{spread:?} {over}: {missed}");
+        let limit = traces / 10 + 4;
+        assert!(missed <= limit, "{spread:?} {over}: {missed} of {traces}");
     }
     net.routers
         .change(0, |router| router.spread = Spread::Packet);
