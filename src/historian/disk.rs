@@ -22,11 +22,13 @@ use crate::linux::wall_ns;
 const FLUSH: Duration = Duration::from_secs(5);
 /// Entries that may wait for a disk that does not answer: 100 s of 10,000 targets at 1 s, 48 MB.
 const MAX_WAITING: usize = 1_000_000;
-/// Time over which the steps of compaction for all series of an hour are spread, so that they are not felt: at once they
-/// would take as much of the processor as ten minutes of probes.
-const COMPACT_TIME: Duration = Duration::from_secs(1200);
-/// Pause between two steps: the least lets readers and probes come first, and the most is that of few series.
-const COMPACT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+/// Time over which the steps of compaction are spread, so that they are not felt: at once those of an hour would take as
+/// much of the processor as half an hour of probes. The next hour has its own.
+const COMPACT_TIME: Duration = Duration::from_secs(2700);
+/// Pause behind some steps: the least lets readers and probes come first, and the most is that of few series.
+const COMPACT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(2));
+/// Steps in a row, a few milliseconds each: what they read and use is in the caches then.
+const COMPACT_STEPS: u32 = 8;
 /// Time in nanoseconds after which an operation of the disk is a problem: no disk that is well takes so long.
 const STALLED_NS: u64 = 5_000_000_000;
 /// Time that a reader waits for a disk that has not answered for so long.
@@ -410,10 +412,30 @@ fn store(store: &mut Store<Disk>, lines: &[Vec<Line>]) {
     }
 }
 
-fn compact_pause(series: usize) -> Duration {
+/// Returns the pause behind some steps of runs through all series.
+fn compact_pause(series: usize, runs: usize) -> Duration {
     let (least, most) = COMPACT_PAUSE;
-    let series = u32::try_from(series).unwrap_or(u32::MAX).max(1);
-    (COMPACT_TIME / series).clamp(least, most)
+    let steps = u32::try_from(series.saturating_mul(runs.max(1))).unwrap_or(u32::MAX);
+    (COMPACT_TIME * COMPACT_STEPS / steps.max(1)).clamp(least, most)
+}
+
+/// Does some steps of compaction, and ends early if somebody waits. Returns whether there is more to do.
+fn compact(shared: &Shared, store: &mut Store<Disk>) -> bool {
+    for _ in 0..COMPACT_STEPS {
+        match store.compact(wall_ns()) {
+            Ok(Compaction::More) => {}
+            Ok(Compaction::Done) => return false,
+            Err(error) => {
+                tracing::warn!("{error}");
+                return false;
+            }
+        }
+        let waiting = lock(&shared.waiting);
+        if waiting.is_ending || !waiting.queries.is_empty() {
+            break;
+        }
+    }
+    true
 }
 
 fn work(shared: &Shared, all: &mut Opened) {
@@ -429,7 +451,9 @@ fn work(shared: &Shared, all: &mut Opened) {
         if !has_work(&waiting) {
             let left = due.saturating_duration_since(Instant::now());
             let wait = match compacts {
-                true => compact_pause(all.store.series()).min(left),
+                true => {
+                    compact_pause(all.store.series(), all.store.merges_due(wall_ns())).min(left)
+                }
                 false => left,
             };
             let waited = shared.wake.wait_timeout(waiting, wait);
@@ -475,14 +499,7 @@ fn work(shared: &Shared, all: &mut Opened) {
             compacts = problem.is_none();
             describe(shared, all, problem);
         } else if compacts {
-            compacts = match all.store.compact(wall_ns()) {
-                Ok(Compaction::More) => true,
-                Ok(Compaction::Done) => false,
-                Err(error) => {
-                    tracing::warn!("{error}");
-                    false
-                }
-            };
+            compacts = compact(shared, &mut all.store);
         }
         shared.busy_since.store(0, Ordering::Relaxed);
         if is_ending && lock(&shared.waiting).queries.is_empty() {

@@ -258,19 +258,22 @@ impl Builder {
     ///
     /// The reason why this chunk cannot take it; the chunk is unchanged.
     pub fn push(&mut self, entry: &Entry) -> Result<(), Full> {
-        let tick = self.tick(entry.time_ns())?;
+        self.push_coded(&Coded::of(entry))
+    }
+
+    /// Appends an entry with the codes of the format.
+    ///
+    /// # Errors
+    ///
+    /// The reason why this chunk cannot take it; the chunk is unchanged.
+    pub fn push_coded(&mut self, coded: &Coded) -> Result<(), Full> {
+        let tick = self.tick(coded.time_ns)?;
         // A quarter more rather than twice as much: thousands of series grow at the same pace.
         const MAX_ROW: usize = 32;
         if self.rows.capacity() - self.rows.len() < MAX_ROW {
             self.rows.reserve_exact(MAX_ROW + self.rows.len() / 4);
         }
-        let status = match entry {
-            Entry::Probe(probe) => {
-                let has_time = probe.wire_ns.or(probe.total_ns).is_some();
-                fate_number(probe.fate) * 2 + u8::from(has_time)
-            }
-            Entry::Gap(gap) => FIRST_GAP + gap.reason as u8,
-        };
+        let status = coded.status();
         let has_status = status != self.end.status;
         let deviation = tick - self.end.tick - TICKS as i64;
         put_varint(
@@ -280,10 +283,10 @@ impl Builder {
         if has_status {
             self.rows.push(status);
         }
-        match entry {
-            Entry::Probe(probe) => self.push_times(probe),
-            Entry::Gap(gap) => {
-                let ticks = gap.length_ns / self.unit_ns();
+        match coded.kind {
+            CodedKind::Probe { times, .. } => self.push_times(times),
+            CodedKind::Gap(_, length_ns) => {
+                let ticks = length_ns / self.unit_ns();
                 put_varint(&mut self.rows, ticks);
             }
         }
@@ -326,17 +329,11 @@ impl Builder {
         Ok(tick as i64)
     }
 
-    fn push_times(&mut self, probe: &Probe) {
-        let (round_trip_ns, difference) = match (probe.wire_ns, probe.total_ns) {
-            (None, None) => return,
-            (None, Some(total)) => (total, NO_WIRE),
-            (Some(wire), None) => (wire, NO_TOTAL),
-            (Some(wire), Some(total)) => {
-                let difference = scale::bucket_of(total).saturating_sub(scale::bucket_of(wire));
-                (wire, FIRST_DIFFERENCE + class_of(difference))
-            }
+    fn push_times(&mut self, times: Option<(u16, u16)>) {
+        let Some((bucket, difference)) = times else {
+            return;
         };
-        let bucket = i64::from(scale::bucket_of(round_trip_ns));
+        let bucket = i64::from(bucket);
         let average = &mut self.end.average;
         put_signed(&mut self.rows, bucket - average.bucket());
         average.add(bucket);
@@ -417,6 +414,41 @@ enum CodedKind {
 }
 
 impl Coded {
+    /// Returns the codes of an entry.
+    pub fn of(entry: &Entry) -> Coded {
+        let kind = match entry {
+            Entry::Gap(gap) => CodedKind::Gap(gap.reason, gap.length_ns),
+            Entry::Probe(probe) => {
+                let times = match (probe.wire_ns, probe.total_ns) {
+                    (None, None) => None,
+                    (None, Some(total)) => Some((scale::bucket_of(total), NO_WIRE)),
+                    (Some(wire), None) => Some((scale::bucket_of(wire), NO_TOTAL)),
+                    (Some(wire), Some(total)) => {
+                        let bucket = scale::bucket_of(wire);
+                        let difference = scale::bucket_of(total).saturating_sub(bucket);
+                        Some((bucket, FIRST_DIFFERENCE + class_of(difference)))
+                    }
+                };
+                CodedKind::Probe {
+                    fate: probe.fate,
+                    times,
+                }
+            }
+        };
+        Coded {
+            time_ns: entry.time_ns(),
+            kind,
+        }
+    }
+
+    /// Returns the status of the format.
+    fn status(&self) -> u8 {
+        match self.kind {
+            CodedKind::Probe { fate, times } => fate_number(fate) * 2 + u8::from(times.is_some()),
+            CodedKind::Gap(reason, _) => FIRST_GAP + reason as u8,
+        }
+    }
+
     /// Returns the fate; `None` for a gap.
     pub fn fate(&self) -> Option<Fate> {
         match self.kind {
@@ -754,15 +786,12 @@ pub(crate) fn code_entries(
     for coded in entries {
         let mut raw = Raw {
             tick: ((coded.time_ns - start_ns) / unit_ns) as i64,
+            status: coded.status(),
             ..Raw::default()
         };
         match coded.kind {
-            CodedKind::Gap(reason, length_ns) => {
-                raw.status = FIRST_GAP + reason as u8;
-                raw.gap_ticks = length_ns / unit_ns;
-            }
-            CodedKind::Probe { fate, times } => {
-                raw.status = fate_number(fate) * 2 + u8::from(times.is_some());
+            CodedKind::Gap(_, length_ns) => raw.gap_ticks = length_ns / unit_ns,
+            CodedKind::Probe { times, .. } => {
                 (raw.bucket, raw.difference) = times.unwrap_or_default();
             }
         }

@@ -227,16 +227,20 @@ impl Coder for Decoder<'_> {
     }
 }
 
-/// Contexts of a number: its length in bits, and its highest bits behind the first.
+/// Contexts of a number. Of the many that a chunk may need it uses a few, and only these have memory.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Number(Option<Box<Bits>>);
+
+/// Contexts of the length of a number in bits, and of its highest bits behind the first.
 #[derive(Clone, Debug)]
-pub(crate) struct Number {
+struct Bits {
     lengths: [Bit; 64],
     high: [[Bit; 8]; 16],
 }
 
-impl Default for Number {
-    fn default() -> Number {
-        Number {
+impl Default for Bits {
+    fn default() -> Bits {
+        Bits {
             lengths: [Bit::default(); 64],
             high: [[Bit::default(); 8]; 16],
         }
@@ -246,18 +250,19 @@ impl Default for Number {
 impl Number {
     /// Codes a number below 2^63: short if it is small, or has been frequent.
     pub fn code(&mut self, coder: &mut impl Coder, number: u64) -> u64 {
+        let contexts = self.0.get_or_insert_default();
         // The number plus one has `length` bits behind its first.
         let given = number + 1;
         let given_length = given.ilog2() as usize;
         let mut length = 0;
-        while length < 62 && coder.bit(&mut self.lengths[length], length < given_length) {
+        while length < 62 && coder.bit(&mut contexts.lengths[length], length < given_length) {
             length += 1;
         }
         let mut read = 1u64;
         for at in (0..length).rev() {
             let bit = given >> at & 1 == 1;
             let behind_first = length - 1 - at;
-            let bit = match self.high.get_mut(length) {
+            let bit = match contexts.high.get_mut(length) {
                 // The first three bits have contexts: a tree of seven.
                 Some(tree) if behind_first < 3 => {
                     let node = (read as usize & ((1 << behind_first) - 1)) | 1 << behind_first;

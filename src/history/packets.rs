@@ -9,7 +9,7 @@ use std::io;
 
 use crate::directory::{Directory, ReadAt};
 use crate::record::{About, Kind};
-use crate::segment::{BadHead, Head, Place, Segment, Tier, Writer, read_record};
+use crate::segment::{BadHead, Cursor, Head, Place, Segment, Tier, Writer, read_record};
 use crate::store::{Counters, Error, Options, failure};
 
 /// Packets of some rooms.
@@ -284,15 +284,18 @@ impl<D: Directory> Packets<D> {
             let unreadable = || failure(&self.directory, "read", &name);
             let file = self.directory.open(&name).map_err(unreadable())?;
             let mut places = match (self.segments.get_mut(at), &self.open) {
-                (Some(segment), _) => match segment.find(&*file, room, from_ns, to_ns) {
-                    Ok(None) => {
-                        self.counters.damaged += 1;
-                        let scanned = segment.scan(&*file);
-                        let found =
-                            scanned.and_then(|_| segment.find(&*file, room, from_ns, to_ns));
-                        found.map(Option::unwrap_or_default)
+                (Some(segment), _) => {
+                    let cursor = &mut Cursor::default();
+                    match segment.find(&*file, cursor, room, from_ns, to_ns) {
+                        Ok(None) => {
+                            self.counters.damaged += 1;
+                            let scanned = segment.scan(&*file);
+                            let found = scanned
+                                .and_then(|_| segment.find(&*file, cursor, room, from_ns, to_ns));
+                            found.map(Option::unwrap_or_default)
+                        }
+                        found => found.map(Option::unwrap_or_default),
                     }
-                    found => found.map(Option::unwrap_or_default),
                 }
                 .map_err(unreadable())?,
                 (None, Some(open)) => open
@@ -325,12 +328,13 @@ fn all_places(
     room: u32,
     (from_ns, to_ns): (u64, u64),
 ) -> io::Result<Vec<Place>> {
-    if let Some(places) = segment.find(file, room, from_ns, to_ns)? {
+    let cursor = &mut Cursor::default();
+    if let Some(places) = segment.find(file, cursor, room, from_ns, to_ns)? {
         return Ok(places);
     }
     segment.scan(file)?;
     Ok(segment
-        .find(file, room, from_ns, to_ns)?
+        .find(file, cursor, room, from_ns, to_ns)?
         .unwrap_or_default())
 }
 

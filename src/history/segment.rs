@@ -424,6 +424,19 @@ pub struct Segment {
     index: Index,
 }
 
+/// The block of a footer that was read last: who reads series after series finds the next one there, without a search.
+#[derive(Clone, Debug, Default)]
+pub struct Cursor {
+    block: usize,
+    places: Vec<Place>,
+}
+
+impl Cursor {
+    fn last_series(&self) -> Option<u32> {
+        self.places.last().map(|place| place.series)
+    }
+}
+
 /// Result of a scan.
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
@@ -566,13 +579,14 @@ impl Segment {
     pub fn find(
         &self,
         file: &dyn ReadAt,
+        cursor: &mut Cursor,
         series: u32,
         from_ns: u64,
         to_ns: u64,
     ) -> io::Result<Option<Vec<Place>>> {
         let mut found = Vec::new();
         let is_wanted = |place: &Place| place.start_ns <= to_ns && place.end_ns >= from_ns;
-        let complete = self.visit(file, series, |place| {
+        let complete = self.visit(file, cursor, series, |place| {
             let is_series = place.series == series;
             if is_series && is_wanted(place) {
                 found.push(*place);
@@ -587,9 +601,14 @@ impl Segment {
     /// # Errors
     ///
     /// Errors of the file system.
-    pub fn next_series(&self, file: &dyn ReadAt, from: u32) -> io::Result<Option<Option<u32>>> {
+    pub fn next_series(
+        &self,
+        file: &dyn ReadAt,
+        cursor: &mut Cursor,
+        from: u32,
+    ) -> io::Result<Option<Option<u32>>> {
         let mut next = None;
-        let complete = self.visit(file, from, |place| {
+        let complete = self.visit(file, cursor, from, |place| {
             next = Some(place.series);
             false
         })?;
@@ -600,6 +619,7 @@ impl Segment {
     fn visit(
         &self,
         file: &dyn ReadAt,
+        cursor: &mut Cursor,
         series: u32,
         mut visit: impl FnMut(&Place) -> bool,
     ) -> io::Result<Option<()>> {
@@ -612,33 +632,60 @@ impl Segment {
             }
         };
         let blocks = entries.div_ceil(BLOCK_ENTRIES);
-        let mut buffer = [0; BLOCK_BYTES];
-        let mut read =
-            |block: usize| -> io::Result<Option<Vec<Place>>> {
-                let count = BLOCK_ENTRIES.min(entries - block * BLOCK_ENTRIES);
-                let wanted = &mut buffer[..count * ENTRY_BYTES + 4];
-                let length = file.read_at(wanted, offset + (block * BLOCK_BYTES) as u64)?;
-                Ok(read_block(self.head.salt, &wanted[..length])
-                    .filter(|places| places.len() == count))
+        let read = |block: usize, cursor: &mut Cursor| -> io::Result<bool> {
+            if cursor.block == block && !cursor.places.is_empty() {
+                return Ok(true);
+            }
+            let mut buffer = [0; BLOCK_BYTES];
+            let count = BLOCK_ENTRIES.min(entries - block * BLOCK_ENTRIES);
+            let wanted = &mut buffer[..count * ENTRY_BYTES + 4];
+            let length = file.read_at(wanted, offset + (block * BLOCK_BYTES) as u64)?;
+            let places = read_block(self.head.salt, &wanted[..length]);
+            let places = places.filter(|places| places.len() == count);
+            let is_whole = places.is_some();
+            *cursor = Cursor {
+                block,
+                places: places.unwrap_or_default(),
             };
-        // The first block that has the series, or a higher one, at its end.
+            Ok(is_whole)
+        };
+        // The first block that has the series, or a higher one, at its end. It is the one that was read last, or the next
+        // one, if series are read one after the other.
         let (mut low, mut high) = (0, blocks);
+        if let [first, .., last] = &cursor.places[..] {
+            let (first, last) = (first.series, last.series);
+            let next = cursor.block + 1;
+            if first < series && series <= last {
+                (low, high) = (cursor.block, cursor.block);
+            } else if last < series {
+                low = next;
+                if next < blocks {
+                    if !read(next, cursor)? {
+                        return Ok(None);
+                    }
+                    match cursor.last_series() < Some(series) {
+                        true => low = next + 1,
+                        false => high = next,
+                    }
+                }
+            }
+        }
         while low < high {
             let middle = (low + high) / 2;
-            let Some(places) = read(middle)? else {
+            if !read(middle, cursor)? {
                 return Ok(None);
-            };
-            if places.last().is_some_and(|place| place.series < series) {
+            }
+            if cursor.last_series() < Some(series) {
                 low = middle + 1;
             } else {
                 high = middle;
             }
         }
         for block in low..blocks {
-            let Some(places) = read(block)? else {
+            if !read(block, cursor)? {
                 return Ok(None);
-            };
-            let wanted = places.iter().filter(|place| place.series >= series);
+            }
+            let wanted = cursor.places.iter().filter(|place| place.series >= series);
             for place in wanted {
                 if !visit(place) {
                     return Ok(Some(()));

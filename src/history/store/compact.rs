@@ -12,7 +12,7 @@ use crate::bytes::put_block;
 use crate::directory::{Directory, ReadAt};
 use crate::histogram::{self, Step};
 use crate::record::{About, Kind};
-use crate::segment::{Head, Segment, Tier, Writer};
+use crate::segment::{Cursor, Head, Segment, Tier, Writer};
 
 /// Measured time that a compacted segment covers, if it is not too long before.
 const GROUP_NS: u64 = DAY_NS;
@@ -52,7 +52,7 @@ pub struct Estimate {
 pub(super) struct Running {
     /// Segments that are read, by their place in the list. New ones are added behind them.
     pub(super) inputs: Range<usize>,
-    pub(super) files: Vec<Box<dyn ReadAt>>,
+    pub(super) files: Vec<(Box<dyn ReadAt>, Cursor)>,
     pub(super) writer: Writer,
     /// Length of a step in nanoseconds; `None` if every probe is kept.
     step_ns: Option<u64>,
@@ -171,7 +171,8 @@ impl<D: Directory> Store<D> {
         for segment in &self.segments[inputs.clone()] {
             let name = segment.head.name();
             let opened = self.directory.open(&name);
-            files.push(opened.map_err(self.failure("open", &name))?);
+            let file = opened.map_err(self.failure("open", &name))?;
+            files.push((file, Cursor::default()));
         }
         Ok(Running {
             inputs,
@@ -204,9 +205,8 @@ impl<D: Directory> Store<D> {
     /// Compacts the next series; returns false if there is none.
     fn compact_series(&mut self, running: &mut Running) -> Result<bool, Error> {
         let mut next: Option<u32> = None;
-        for at in running.inputs.clone() {
-            let file = &*running.files[at - running.inputs.start];
-            let found = self.next_series(at, file, running.next_series)?;
+        for (at, (file, cursor)) in running.inputs.clone().zip(&mut running.files) {
+            let found = self.next_series((at, &**file, cursor), running.next_series)?;
             next = next.into_iter().chain(found).min();
         }
         let Some(series) = next else {
@@ -265,18 +265,17 @@ impl<D: Directory> Store<D> {
 
     fn next_series(
         &mut self,
-        at: usize,
-        file: &dyn ReadAt,
+        (at, file, cursor): (usize, &dyn ReadAt, &mut Cursor),
         from: u32,
     ) -> Result<Option<u32>, Error> {
         let counters = &mut self.counters;
         let segment = &mut self.segments[at];
         let mut find = || {
-            if let Some(found) = segment.next_series(file, from)? {
+            if let Some(found) = segment.next_series(file, cursor, from)? {
                 return Ok(found);
             }
             rescan(segment, file, counters)?;
-            Ok(segment.next_series(file, from)?.flatten())
+            Ok(segment.next_series(file, cursor, from)?.flatten())
         };
         let found = find();
         let name = self.segments[at].head.name();
@@ -287,12 +286,13 @@ impl<D: Directory> Store<D> {
     /// damage.
     pub(super) fn read_inputs(
         &mut self,
-        running: &Running,
+        running: &mut Running,
         series: u32,
         mut visit: impl FnMut(&About, Content<'_>) -> Option<()>,
     ) -> Result<(), Error> {
-        for (at, file) in running.inputs.clone().zip(&running.files) {
-            let read = self.read_segment((at, &**file), series, (0, u64::MAX), &mut visit);
+        for (at, (file, cursor)) in running.inputs.clone().zip(&mut running.files) {
+            let place = (at, &**file, cursor);
+            let read = self.read_segment(place, series, (0, u64::MAX), &mut visit);
             read.map_err(self.failure("read", &self.segments[at].head.name()))?;
         }
         Ok(())

@@ -64,7 +64,7 @@ impl Default for Options {
             keep_ns: [7 * DAY_NS, 7 * DAY_NS, 76 * DAY_NS, 640 * DAY_NS],
             journal_bytes: 8 << 20,
             file_ns: HOUR_NS,
-            open_entries: 4_000_000,
+            open_entries: 3_600_000,
             boot_id: [0; 16],
             seed: 0,
         }

@@ -9,7 +9,7 @@ use crate::chunk::{Coded, Entry, Packed, Probe};
 use crate::directory::{Directory, ReadAt};
 use crate::histogram::{self, Step};
 use crate::record::{About, Kind};
-use crate::segment::{Place, Segment};
+use crate::segment::{Cursor, Place, Segment};
 
 /// A step of history, with its length.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub struct Point {
 
 /// Content of a record of one series.
 pub(super) struct Content<'a> {
-    /// Sums by the hour, so that long times can be read without the rest; none if the rest is hours.
-    sums: Vec<Step>,
+    /// Sums by the hour, so that long times can be read without the rest; empty if the rest is hours.
+    sums: &'a [u8],
     pub(super) kind: Kind,
     /// A chunk or steps.
     pub(super) fine: &'a [u8],
@@ -160,9 +160,8 @@ impl<D: Directory> Store<D> {
             }
             let name = segment.head.name();
             let read = self.directory.open(&name).and_then(|file| {
-                self.read_segment((at, &*file), series, (from_ns, to_ns), |_, content| {
-                    visit(content)
-                })
+                let place = (at, &*file, &mut Cursor::default());
+                self.read_segment(place, series, (from_ns, to_ns), |_, content| visit(content))
             });
             read.map_err(self.failure("read", &name))?;
         }
@@ -173,12 +172,12 @@ impl<D: Directory> Store<D> {
     /// returns `None`: they are damaged.
     pub(super) fn read_segment(
         &mut self,
-        (at, file): (usize, &dyn ReadAt),
+        (at, file, cursor): (usize, &dyn ReadAt, &mut Cursor),
         series: u32,
         (from_ns, to_ns): (u64, u64),
         mut visit: impl FnMut(&About, Content<'_>) -> Option<()>,
     ) -> io::Result<()> {
-        for place in self.find(at, file, series, from_ns, to_ns)? {
+        for place in self.find((at, file, cursor), series, from_ns, to_ns)? {
             let read = self.segments[at].read(file, &place)?;
             let visited = read
                 .as_ref()
@@ -194,8 +193,7 @@ impl<D: Directory> Store<D> {
     /// Finds the records of a series in a segment, by a scan if its footer is damaged.
     fn find(
         &mut self,
-        at: usize,
-        file: &dyn ReadAt,
+        (at, file, cursor): (usize, &dyn ReadAt, &mut Cursor),
         series: u32,
         from_ns: u64,
         to_ns: u64,
@@ -203,12 +201,12 @@ impl<D: Directory> Store<D> {
         let segment = &mut self.segments[at];
         // `to_ns` itself is not wanted.
         let to_ns = to_ns.saturating_sub(1);
-        if let Some(found) = segment.find(file, series, from_ns, to_ns)? {
+        if let Some(found) = segment.find(file, cursor, series, from_ns, to_ns)? {
             return Ok(found);
         }
         rescan(segment, file, &mut self.counters)?;
         Ok(segment
-            .find(file, series, from_ns, to_ns)?
+            .find(file, cursor, series, from_ns, to_ns)?
             .unwrap_or_default())
     }
 }
@@ -228,10 +226,7 @@ pub(super) fn rescan(
 /// Reads the payload of a record; `None` if it is damaged.
 fn content(kind: Kind, payload: &[u8]) -> Option<Content<'_>> {
     let mut input = Input(payload);
-    let sums = match input.block()? {
-        [] => Vec::new(),
-        sums => histogram::unpack(sums).ok()?.1,
-    };
+    let sums = input.block()?;
     matches!(kind, Kind::Probes | Kind::Steps).then_some(Content {
         sums,
         kind,
@@ -260,7 +255,8 @@ impl Points {
             return self.add_fine(&content, |_| true);
         }
         let mut partial = Vec::new();
-        for sum in &content.sums {
+        let (_, sums) = histogram::unpack(content.sums).ok()?;
+        for sum in &sums {
             let end_ns = sum.start_ns.saturating_add(HOUR_NS);
             if sum.start_ns >= self.from_ns && end_ns <= self.to_ns {
                 self.step(sum.start_ns, self.step_ns).merge(sum);

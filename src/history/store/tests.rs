@@ -11,6 +11,7 @@ use crate::chunk::{Entry, Gap, GapReason, Probe};
 use crate::disk::Disk;
 use crate::histogram::Step;
 use crate::memory::{File, Memory};
+use crate::segment::Cursor;
 
 const SECOND: u64 = 1_000_000_000;
 /// A full hour.
@@ -566,7 +567,8 @@ fn damage_costs_a_merge_the_damaged_record_only() {
     let first = store.segments[0].clone();
     let lost = {
         let file = memory.open(&first.head.name()).unwrap();
-        let places = first.clone().find(&*file, 1, 0, u64::MAX).unwrap().unwrap();
+        let found = first.find(&*file, &mut Cursor::default(), 1, 0, u64::MAX);
+        let places = found.unwrap().unwrap();
         let place = places[0];
         let mut files = memory.0.borrow_mut();
         let file = files.files.get_mut(&first.head.name()).unwrap();
