@@ -819,6 +819,30 @@ fn events_come_from_both_logs_once() {
         "{calls:?}"
     );
 
+    // A path that changed has both, hop by hop.
+    let path = |hops: &[(u64, &str)]| {
+        let hop = |(hop, address): &(u64, &str)| json!({ "hop": hop, "addresses": [address], "answers": 6 });
+        let hops: Vec<Value> = hops.iter().map(hop).collect();
+        json!({ "target": "10.9.0.1", "since": "2026-11-28T01:00:00Z", "until": "2026-11-28T02:00:00Z",
+                "reached": true, "hops": hops })
+    };
+    let mut changed = event("2026-11-28T02:00:00Z", "path changed", None);
+    changed["kind"] = "path_changed".into();
+    changed["before"] = path(&[(1, "10.0.0.1"), (3, "10.9.0.1")]);
+    changed["after"] = path(&[(1, "10.0.0.1"), (2, "10.2.0.2"), (3, "10.9.0.1")]);
+    fake.tells("Events", json!({ "events": [changed], "left_out": 0 }));
+    let (_, text, _) = fake.run("--json events path_changed");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(report["events"][0]["before"], changed["before"], "{text}");
+    assert_eq!(report["events"][0]["after"], changed["after"], "{text}");
+    let (_, text, _) = fake.run("-v events path_changed");
+    for line in [
+        "    before 10.0.0.1 * 10.9.0.1\n",
+        "    after  10.0.0.1 10.2.0.2 10.9.0.1\n",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
+
     // Kinds that only it has.
     let mut began = event("2026-11-28T02:00:00Z", "outage 1 began", None);
     began["kind"] = "outage-began".into();

@@ -18,9 +18,10 @@ use crate::client::screen;
 use crate::linux::wall_ns;
 use crate::varlink::client::{Connection, Error, HISTORIAN, ask_with};
 use netsonde_core::events::{Category, Kind, Severity};
-use netsonde_core::protocol::history;
+use netsonde_core::protocol::history::{self, TracedPath};
 use netsonde_core::protocol::inventory::{Event, EventPackets, Events, EventsCall};
 use netsonde_core::text::{listed, nearest, unknown};
+use serde::Serialize;
 
 const METHOD: &str = "io.netsonde.Inventory.Events";
 /// Past events shown before new ones, as for tail(1) and journalctl(1).
@@ -30,6 +31,26 @@ const PAST_EVENTS: u64 = 10;
 const PAGE: u64 = 1000;
 /// Most events that are read from the historian: some ten megabytes.
 const MAX_OLDER: usize = 100_000;
+
+/// An event of either log. Those of the historian have no number, and of a path that changed what it was and is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+struct Logged {
+    #[serde(flatten)]
+    event: Event,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Box<TracedPath>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<Box<TracedPath>>,
+}
+
+/// The events of both logs, as `io.netsonde.Inventory.Events` returns those of one.
+#[derive(Serialize)]
+struct Joined {
+    time: String,
+    events: Vec<Logged>,
+    kept: u64,
+    evicted: u64,
+}
 
 /// Runs `netsonde events`. Those that netsonded has no more come from the historian at the other socket.
 pub fn run(
@@ -70,10 +91,14 @@ pub fn run(
     if args.follow {
         return follow(global, socket, &call, style);
     }
-    let mut reply: Events = ask_with(socket, METHOD, &call)?;
-    if !has_own {
-        reply.events.clear();
-    }
+    let found: Events = ask_with(socket, METHOD, &call)?;
+    let events = found.events.into_iter().filter(|_| has_own);
+    let mut reply = Joined {
+        time: found.time,
+        events: events.map(Logged::from).collect(),
+        kept: found.kept,
+        evicted: found.evicted,
+    };
     let since_ns = args
         .since
         .or_else(|| Some(wall_ns().saturating_sub(args.last?)))
@@ -98,8 +123,16 @@ pub fn run(
         json(&mut out, &reply)?;
     }
     let lines = if global.json { &[] } else { &reply.events[..] };
-    for event in lines {
-        writeln!(out, "{}", line(event, style, global.verbose))?;
+    for logged in lines {
+        writeln!(out, "{}", line(&logged.event, style, global.verbose))?;
+        if global.verbose {
+            for (name, path) in [("before", &logged.before), ("after", &logged.after)] {
+                if let Some(path) = path {
+                    let shown = format!("    {name:6} {}", hops(path));
+                    writeln!(out, "{}", style.dim(&fit(&shown, style)))?;
+                }
+            }
+        }
     }
     drop(out);
     if !reply.events.is_empty() {
@@ -171,13 +204,13 @@ fn older(
     historian: &Path,
     mut page: history::EventsCall,
     most: Option<u64>,
-) -> Result<Vec<Event>, Error> {
+) -> Result<Vec<Logged>, Error> {
     let mut connection = Connection::open_to(HISTORIAN, historian)?;
-    let mut all: Vec<Event> = Vec::new();
+    let mut all: Vec<Logged> = Vec::new();
     loop {
         let found: history::EventsReply = connection.call("io.netsonde.History.Events", &page)?;
         let first = found.events.first().and_then(|event| time_ns(&event.time));
-        all.extend(found.events.into_iter().map(from_historian));
+        all.extend(found.events.into_iter().map(Logged::from));
         let is_enough = most.is_some_and(|most| all.len() as u64 >= most);
         let next = first.map(|first| first.saturating_sub(1));
         let goes_back = page.until_ns.is_none() || next < page.until_ns;
@@ -193,23 +226,37 @@ fn older(
     }
 }
 
-/// An event of the historian's log: it has no number in the record.
-fn from_historian(event: history::Event) -> Event {
-    Event {
-        number: 0,
-        time: event.time,
-        kind: event.kind.replace('-', "_"),
-        severity: event.severity,
-        interface: event.interface,
-        subject: event.subject,
-        text: event.text,
-        packets: None,
+impl From<Event> for Logged {
+    fn from(event: Event) -> Logged {
+        Logged {
+            event,
+            ..Logged::default()
+        }
+    }
+}
+
+impl From<history::Event> for Logged {
+    fn from(event: history::Event) -> Logged {
+        Logged {
+            event: Event {
+                number: 0,
+                time: event.time,
+                kind: event.kind.replace('-', "_"),
+                severity: event.severity,
+                interface: event.interface,
+                subject: event.subject,
+                text: event.text,
+                packets: None,
+            },
+            before: event.before,
+            after: event.after,
+        }
     }
 }
 
 /// Adds events that are not there yet, in the order of time, and keeps the newest.
-fn join(older: Vec<Event>, most: Option<u64>, events: &mut Vec<Event>) {
-    let key = |event: &Event| {
+fn join(older: Vec<Logged>, most: Option<u64>, events: &mut Vec<Logged>) {
+    let key = |Logged { event, .. }: &Logged| {
         let (time, kind) = (event.time.clone(), event.kind.clone());
         (time, kind, event.subject.clone(), event.text.clone())
     };
@@ -219,7 +266,7 @@ fn join(older: Vec<Event>, most: Option<u64>, events: &mut Vec<Event>) {
             .into_iter()
             .filter(|event| !known.contains(&key(event))),
     );
-    events.sort_by_cached_key(|event| time_ns(&event.time));
+    events.sort_by_cached_key(|logged| time_ns(&logged.event.time));
     let most = most.map_or(usize::MAX, |most| {
         usize::try_from(most).unwrap_or(usize::MAX)
     });
@@ -358,6 +405,16 @@ fn line(event: &Event, style: Style, verbose: bool) -> String {
     line
 }
 
+/// The addresses of a path, hop by hop; `*` for a hop that does not answer.
+fn hops(path: &TracedPath) -> String {
+    let last = path.hops.last().map_or(0, |hop| hop.hop);
+    let all = (1..=last).map(|number| {
+        let found = path.hops.iter().find(|hop| hop.hop == number);
+        found.map_or("*".into(), |hop| safe(&hop.addresses.join("|")))
+    });
+    all.collect::<Vec<String>>().join(" ")
+}
+
 /// The command that shows the packets of the event.
 fn command(packets: &EventPackets) -> String {
     let interface = packets
@@ -376,13 +433,13 @@ fn command(packets: &EventPackets) -> String {
 mod tests {
     use super::*;
 
-    fn event(second: u64, text: &str, number: u64) -> Event {
-        Event {
+    fn event(second: u64, text: &str, number: u64) -> Logged {
+        Logged::from(Event {
             number,
             time: format!("2026-11-28T03:14:{second:02}Z"),
             text: text.into(),
             ..Event::default()
-        }
+        })
     }
 
     #[test]
@@ -390,11 +447,12 @@ mod tests {
         let older = vec![event(2, "b", 0), event(1, "a", 0), event(3, "c", 0)];
         let mut events = vec![event(2, "b", 7), event(3, "other", 8), event(4, "d", 9)];
         join(older.clone(), None, &mut events);
-        let texts: Vec<&str> = events.iter().map(|one| &one.text[..]).collect();
-        assert_eq!(texts, ["a", "b", "other", "c", "d"]);
-        assert_eq!(events[1].number, 7);
+        let texts = |events: &[Logged]| -> Vec<String> {
+            events.iter().map(|one| one.event.text.clone()).collect()
+        };
+        assert_eq!(texts(&events), ["a", "b", "other", "c", "d"]);
+        assert_eq!(events[1].event.number, 7);
         join(older, Some(2), &mut events);
-        let texts: Vec<&str> = events.iter().map(|one| &one.text[..]).collect();
-        assert_eq!(texts, ["c", "d"]);
+        assert_eq!(texts(&events), ["c", "d"]);
     }
 }

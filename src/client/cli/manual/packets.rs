@@ -2,6 +2,10 @@
 
 use super::{Example, Json, Keys, Page, Run, Section, example};
 
+/// Keys of a path and of its hops, as the historian remembers them.
+const PATH_KEYS: &[&str] = &["target", "since", "until", "reached", "hops"];
+const HOP_KEYS: &[&str] = &["hop", "addresses", "answers", "error?"];
+
 /// The filter language, for watch and capture.
 const FILTERS: Section = Section {
     title: "FILTERS",
@@ -250,15 +254,45 @@ pub(super) const PAGES: &[Page] = &[
                       the historian does not answer, and the time begins before the log of netsonded, a line on \
                       standard error says so. --follow asks netsonded alone.",
         output: "A line has the local time, severity, kind, interface and a sentence. With -v a second line has \
-                 the netsonde-watch(1) command that shows the packets of the event, if there are any. If \
+                 the netsonde-watch(1) command that shows the packets of the event, if there are any, and of a path that \
+                 changed there are lines with its hops before and after. If \
                  nothing matches, standard error says what was looked for and how many events the log holds.",
         json: Json::Reply {
             method: "io.netsonde.Inventory.Events",
-            further: &[Keys {
-                at: "",
-                keys: &[],
-                text: "The number of events that come from netsonde-historian(8) is 0.",
-            }],
+            further: &[
+                Keys {
+                    at: "",
+                    keys: &[],
+                    text: "The number of events that come from netsonde-historian(8) is 0.",
+                },
+                Keys {
+                    at: "events[]",
+                    keys: &["before?", "after?"],
+                    text: "Of path_changed: the path that was, and the one that is.",
+                },
+                Keys {
+                    at: "events[].before",
+                    keys: PATH_KEYS,
+                    text: "Address that was traced, since when and until when the path was seen as it is, whether the target \
+                       answered, and the hops that did: TTL, addresses, number of answers, and the error with which a \
+                       hop refused the probes.",
+                },
+                Keys {
+                    at: "events[].before.hops[]",
+                    keys: HOP_KEYS,
+                    text: "",
+                },
+                Keys {
+                    at: "events[].after",
+                    keys: PATH_KEYS,
+                    text: "",
+                },
+                Keys {
+                    at: "events[].after.hops[]",
+                    keys: HOP_KEYS,
+                    text: "",
+                },
+            ],
         },
         exit: &[
             (
