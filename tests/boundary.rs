@@ -84,7 +84,7 @@ fn main() -> ExitCode {
         ),
         ("root_needs_a_user_to_become", root_needs_a_user_to_become),
     ];
-    support::main_with(&tests, 1)
+    support::main_with(&tests, 2)
 }
 
 /// Times within which everything is as before: those promised of the program as it is released. Without
