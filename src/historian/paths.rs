@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use netsonde_core::probe::Transport;
 use netsonde_core::protocol::history::{OutageTrace, PathStatus, TracedHop, TracedPath};
 use netsonde_core::protocol::trace::Options;
 use netsonde_history::disk::Disk;
@@ -33,9 +34,10 @@ pub(super) struct Wanted {
     pub begin_ns: u64,
 }
 
-/// Outages of targets of one network, which share a trace: to the target of the first.
+/// Outages of targets of one network and of probes of one kind, which share a trace: to the target of the first.
 pub(super) struct Group {
     pub key: String,
+    pub transport: Transport,
     /// Its number.
     pub series: u32,
     pub asked_ns: u64,
@@ -43,6 +45,11 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Returns what is shared: the network, and what is sent.
+    pub fn kind(&self) -> (&str, Transport) {
+        (&self.key, self.transport)
+    }
+
     /// Returns the address that is traced.
     pub fn target(&self) -> String {
         let first = self.all.first().map(|one| one.target.clone());
@@ -71,6 +78,7 @@ pub struct TraceOf(pub u64, pub String);
 /// A trace of an outage.
 pub(super) struct Recent {
     pub key: String,
+    pub transport: Transport,
     pub path: TracedPath,
     pub has_left: bool,
     pub since_ns: u64,
@@ -187,14 +195,26 @@ impl Tracing {
     }
 
     /// Returns a trace of a network that was begun after a time, and is not older than half a minute.
-    pub(super) fn recent(&self, key: &str, begin_ns: u64, now_ns: u64) -> Option<&Recent> {
-        let mut fresh = self.fresh(begin_ns, now_ns);
+    pub(super) fn recent(
+        &self,
+        (key, transport): (&str, Transport),
+        begin_ns: u64,
+        now_ns: u64,
+    ) -> Option<&Recent> {
+        let mut fresh = self.fresh(transport, begin_ns, now_ns);
         fresh.find(|recent| recent.key == key)
     }
 
-    fn fresh(&self, begin_ns: u64, now_ns: u64) -> impl Iterator<Item = &Recent> {
+    fn fresh(
+        &self,
+        transport: Transport,
+        begin_ns: u64,
+        now_ns: u64,
+    ) -> impl Iterator<Item = &Recent> {
         let is_fresh = move |recent: &&Recent| {
-            recent.since_ns >= begin_ns && recent.since_ns + SHARED_NS >= now_ns
+            recent.transport == transport
+                && recent.since_ns >= begin_ns
+                && recent.since_ns + SHARED_NS >= now_ns
         };
         self.recent.iter().rev().filter(is_fresh)
     }
@@ -225,7 +245,7 @@ impl Tracing {
                 |hop: &TracedHop| hop.hop == silent.hop && hop.addresses == silent.addresses;
             !silent.addresses.iter().any(is_target) && own.hops.iter().any(is_same)
         };
-        let mut fresh = self.fresh(begin_ns, group.asked_ns);
+        let mut fresh = self.fresh(group.transport, begin_ns, group.asked_ns);
         fresh.find(|recent| recent.key == group.key || is_behind(recent))
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use netsonde_core::probe::Transport;
 use netsonde_core::protocol::history::{Event, OutageTrace, TracedPath};
 use netsonde_core::protocol::time;
 use netsonde_core::protocol::trace::Options;
@@ -51,6 +52,14 @@ impl Historian {
         Some(key)
     }
 
+    /// Returns what the monitor of a target sends.
+    fn transport_of(&self, series: u32) -> Transport {
+        let target = self.targets.get(&series);
+        let known = target.and_then(|target| self.monitors.get(&target.monitor));
+        known.map_or(Transport::Echo, |known| known.spec.transport)
+    }
+
+    /// Returns options of probes that take the way of those of a target's monitor, by echo requests.
     fn path_options(&self, series: u32) -> Options {
         let target = self.targets.get(&series);
         let known = target.and_then(|target| self.monitors.get(&target.monitor));
@@ -217,7 +226,8 @@ impl Historian {
         match stays_here {
             true => {
                 let words = "not traced: no probe leaves this host";
-                self.keep_trace(&key, &[wanted], None, words);
+                let kind = (&key[..], self.transport_of(series));
+                self.keep_trace(kind, &[wanted], None, words);
             }
             false => self.want_trace(key, series, wanted),
         }
@@ -226,7 +236,9 @@ impl Historian {
     /// Has an outage share a trace of its network, or wait for one.
     fn want_trace(&mut self, key: String, series: u32, wanted: Wanted) {
         let now_ns = wall_ns();
-        if let Some(recent) = self.tracing.recent(&key, wanted.begin_ns, now_ns) {
+        let transport = self.transport_of(series);
+        let kind = (&key[..], transport);
+        if let Some(recent) = self.tracing.recent(kind, wanted.begin_ns, now_ns) {
             let number = recent.number;
             self.keep_number(number, &[wanted]);
             return;
@@ -237,7 +249,7 @@ impl Historian {
             _ => None,
         });
         let mut all = running.chain(&mut self.tracing.waiting);
-        let same = all.find(|group| group.key == key && group.all.len() < MAX_SHARING);
+        let same = all.find(|group| group.kind() == kind && group.all.len() < MAX_SHARING);
         if let Some(group) = same {
             group.all.push(wanted);
         } else if self.tracing.waiting.len() >= MAX_WAITING {
@@ -245,6 +257,7 @@ impl Historian {
         } else {
             let group = Group {
                 key,
+                transport,
                 series,
                 asked_ns: now_ns,
                 all: vec![wanted],
@@ -293,17 +306,22 @@ impl Historian {
         for group in std::mem::take(&mut self.tracing.waiting) {
             if let Some(shared) = self.tracing.shared(&group) {
                 let (path, has_left) = (shared.path.clone(), shared.has_left);
-                self.keep_found(&group.key, &group.all, path, has_left);
+                self.keep_found(&group, path, has_left);
             } else if running < MAX_TRACES && self.tracing.begun.len() < MAX_TRACES_A_MINUTE {
                 running += 1;
                 self.tracing.begun.push_back(now_ns);
-                let (target, options) = (group.target(), self.path_options(group.series));
+                let target = group.target();
+                let options = Options {
+                    transport: Some(group.transport.name().into()),
+                    port: group.transport.port(),
+                    ..self.path_options(group.series)
+                };
                 let owner = Owner::Outages(group, now_ns);
                 self.tracing.order(&target, options, Job::Trace, owner);
             } else if now_ns.abs_diff(group.asked_ns) > MAX_WAIT_NS {
                 self.tracing.untraced += group.all.len() as u64;
                 let words = "not traced: too many outages at a time";
-                self.keep_trace(&group.key, &group.all, None, words);
+                self.keep_trace(group.kind(), &group.all, None, words);
             } else {
                 self.tracing.waiting.push_back(group);
             }
@@ -326,11 +344,12 @@ impl Historian {
                     reached: is_reached,
                     hops,
                 };
-                let number = self.keep_found(&group.key, &group.all, path.clone(), has_left);
+                let number = self.keep_found(&group, path.clone(), has_left);
                 // If another way was taken, it is a change of the path, too.
                 self.tracing.paths.soon(&group.key, now_ns);
                 self.tracing.recent.push_back(Recent {
                     key: group.key,
+                    transport: group.transport,
                     path,
                     has_left,
                     since_ns,
@@ -340,26 +359,26 @@ impl Historian {
             Found::Looked(_) => {}
             Found::Failed(words) => {
                 let words = format!("not traced: {words}");
-                self.keep_trace(&group.key, &group.all, None, &words);
+                self.keep_trace(group.kind(), &group.all, None, &words);
             }
         }
     }
 
-    /// Keeps a trace of some outages of a network. Returns its number.
-    fn keep_found(&mut self, key: &str, all: &[Wanted], path: TracedPath, has_left: bool) -> u64 {
-        let begin_ns = all.first().map_or(0, |one| one.begin_ns);
-        let before = self.tracing.paths.at(key, begin_ns);
+    /// Keeps a trace of outages that share it. Returns its number.
+    fn keep_found(&mut self, group: &Group, path: TracedPath, has_left: bool) -> u64 {
+        let begin_ns = group.all.first().map_or(0, |one| one.begin_ns);
+        let before = self.tracing.paths.at(&group.key, begin_ns);
         let before = before.map(|(path, _)| path.traced());
         let words = match has_left {
-            true => outage_words(before.as_ref(), &path),
+            true => outage_words(before.as_ref(), &path, group.transport),
             false => "no probe of the trace left this host".into(),
         };
-        self.keep_trace(key, all, Some(path), &words)
+        self.keep_trace(group.kind(), &group.all, Some(path), &words)
     }
 
     fn keep_trace(
         &mut self,
-        key: &str,
+        (key, transport): (&str, Transport),
         all: &[Wanted],
         during: Option<TracedPath>,
         words: &str,
@@ -371,6 +390,8 @@ impl Historian {
         let target = during.as_ref().map_or(&first.target, |path| &path.target);
         let trace = OutageTrace {
             target: target.clone(),
+            transport: transport.port().map(|_| transport.name().into()),
+            port: transport.port(),
             before: before.map(|(path, _)| path.traced()),
             during,
             words: words.into(),

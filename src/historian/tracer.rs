@@ -1,5 +1,5 @@
-//! SHELL. The threads that trace paths and look at them: ordinary clients of netsonded, which send echo requests as the
-//! monitors do.
+//! SHELL. The threads that trace paths and look at them: ordinary clients of netsonded, which send probes as the monitors
+//! do.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -43,7 +43,7 @@ pub struct Order {
     pub number: u64,
     /// Target, with %INTERFACE if it has a scope.
     pub target: String,
-    /// Interface, source and type of service of the probes.
+    /// Protocol, port, interface, source and type of service of the probes.
     pub options: Options,
     /// What to do.
     pub job: Job,

@@ -37,6 +37,10 @@ pub const TESTS: &[(&str, Test)] = &[
         an_outage_shows_where_its_path_ends,
     ),
     (
+        "an_outage_of_a_port_is_traced_by_its_probes",
+        an_outage_of_a_port_is_traced_by_its_probes,
+    ),
+    (
         "nothing_is_traced_that_is_not_wanted",
         nothing_is_traced_that_is_not_wanted,
     ),
@@ -433,6 +437,49 @@ fn an_outage_shows_where_its_path_ends() -> Outcome {
         })
     };
     assert!(wait_until(PATIENCE, of_host), "{:#?}", listed(&historian));
+    Ok(())
+}
+
+/// A router drops what goes to a port and lets echo requests pass.
+fn an_outage_of_a_port_is_traced_by_its_probes() -> Outcome {
+    let net = network()?;
+    let service = Service::start(&net.a, &[]);
+    let _server = net.b.run(|| std::net::TcpListener::bind("10.9.0.1:443"))?;
+    let web = "[[monitor]]\nname = \"web\"\ntargets = [\"10.9.0.1\"]\ntcp = 443\ninterval = \"200ms\"\n\
+               timeout = \"300ms\"\n";
+    let networks = ["10.9.0.1", "10.8.0.1"];
+    let historian = learned_with(&net, &service, &(monitors() + web), &networks);
+    let state = |name: &str| {
+        let all = historian.call("Monitors", &json!({ "name": name }));
+        all["targets"][0]["state"].as_str().map(str::to_owned)
+    };
+    let until = |wanted: &str| {
+        let is_it = || state("web").as_deref() == Some(wanted);
+        assert!(wait_until(PATIENCE, is_it), "{}", historian.log());
+    };
+    until("up");
+    firewall(&net.m1, "forward", "tcp dport 443 drop");
+    until("down");
+    let outage = || historian.call("Outage", &json!({ "id": 1 }))["outage"].clone();
+    let is_traced = || outage()["traces"][0]["words"].is_string();
+    assert!(wait_until(PATIENCE, is_traced), "{}", historian.log());
+    let outage = outage();
+    let trace = &outage["traces"][0];
+    assert_eq!(
+        trace["words"],
+        "answers end at 10.1.0.2 (hop 2); hop 3, 10.9.0.1, answered echo requests before",
+        "{outage:#}"
+    );
+    assert_eq!(trace["transport"], "tcp", "{outage:#}");
+    assert_eq!(trace["port"], 443);
+    assert_eq!(trace["before"]["reached"], true);
+    assert_eq!(hops(&trace["during"]), FIRST[..2]);
+    let text = text_of(&historian.client(&["outages", "1"]));
+    assert!(text.contains("traced by TCP to port 443 from "), "{text}");
+    // Echo requests pass.
+    assert_eq!(state("far").as_deref(), Some("up"));
+    firewall(&net.m1, "forward", "");
+    until("up");
     Ok(())
 }
 

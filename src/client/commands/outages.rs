@@ -328,9 +328,14 @@ fn traces_text(outage: &Outage, style: Style) -> String {
                 true => String::new(),
                 false => format!(", traced to {}", path.target),
             };
+            let by = match (one.transport.as_deref(), one.port) {
+                (Some("tcp"), Some(port)) => format!(" by TCP to port {port}"),
+                (Some("udp"), Some(port)) => format!(" by UDP to port {port}"),
+                _ => String::new(),
+            };
             lines.push(match name {
                 "before" => format!("before       known from {since} to {until}{other}"),
-                _ => format!("during       traced from {since} to {until}{other}"),
+                _ => format!("during       traced{by} from {since} to {until}{other}"),
             });
         }
         let rows = hop_rows(one);

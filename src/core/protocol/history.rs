@@ -381,6 +381,12 @@ pub struct TracedPath {
 pub struct OutageTrace {
     /// Address of the target.
     pub target: String,
+    /// Protocol of the probes of `during`, if it is not `echo`: `udp` or `tcp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transport: Option<String>,
+    /// Their destination port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
     /// The path as it was known before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub before: Option<TracedPath>,

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::{Kind, Report, kind};
+use crate::probe::Transport;
 use crate::protocol::history::{TracedHop, TracedPath};
 use crate::protocol::trace::Answer;
 
@@ -226,14 +227,20 @@ pub fn from_traced(hops: &[TracedHop], own: Option<(IpAddr, IpAddr)>) -> Vec<Hop
 }
 
 /// Says in words what the path of an outage shows, compared with the one before: where it ends, and what answered behind
-/// that before.
-pub fn outage_words(before: Option<&TracedPath>, during: &TracedPath) -> String {
+/// that before. The path before is known from echo requests. Where routers have several equal ways, probes of another
+/// `transport` may take another one without any change.
+pub fn outage_words(
+    before: Option<&TracedPath>,
+    during: &TracedPath,
+    transport: Transport,
+) -> String {
+    let is_echo = transport == Transport::Echo;
     if during.reached {
         return "the trace reached the target".into();
     }
     let joined = |all: &[String]| all.join(" or ");
     let mut words = Vec::new();
-    if let Some(before) = before {
+    if let Some(before) = before.filter(|_| is_echo) {
         let own = before.target.parse().ok().zip(during.target.parse().ok());
         let compared = compare(
             &from_traced(&before.hops, own),
@@ -269,7 +276,8 @@ pub fn outage_words(before: Option<&TracedPath>, during: &TracedPath) -> String 
     });
     words.extend(silent.map(|hop| {
         let addresses = joined(&hop.addresses);
-        format!("hop {}, {addresses}, answered before", hop.hop)
+        let what = if is_echo { "" } else { " echo requests" };
+        format!("hop {}, {addresses}, answered{what} before", hop.hop)
     }));
     words.join("; ")
 }
@@ -508,13 +516,22 @@ mod tests {
             ),
         ] {
             let during = path(target, hops, reached);
-            assert_eq!(outage_words(Some(&before), &during), expected);
+            assert_eq!(
+                outage_words(Some(&before), &during, Transport::Echo),
+                expected
+            );
         }
         let mut refused = path("10.9.0.1", &["10.0.0.1"], false);
         refused.hops[0].error = Some("no route to the network".into());
         assert_eq!(
-            outage_words(None, &refused),
+            outage_words(None, &refused, Transport::Echo),
             "10.0.0.1 (hop 1): no route to the network"
+        );
+        // Segments may take another of several equal ways than echo requests.
+        let during = path("10.9.0.1", &["10.0.0.1", "10.2.0.2"], false);
+        assert_eq!(
+            outage_words(Some(&before), &during, Transport::Tcp { port: 443 }),
+            "answers end at 10.2.0.2 (hop 2); hop 3, 10.9.0.1, answered echo requests before"
         );
     }
 

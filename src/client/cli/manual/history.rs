@@ -312,8 +312,8 @@ pub(super) const PAGES: &[Page] = &[
                  ip-neighbour(8), and state of the link. It is shown as it was when last looked at before the first lost \
                  probe (each target is looked at once a minute, with more than 240 targets less often), when that probe was known to be lost, and 31 s after it was \
                  sent. Targets that are lost within 15 s of each other share this evidence, of up to eight ways.\n\n\
-                 The path to a target is the routers on it: as netsonde-historian(8) knew it when the outage began, and as it \
-                 was traced by echo requests within seconds after that. A hop with * does not answer. The first line says \
+                 The path to a target is the routers on it: as netsonde-historian(8) knew it from echo requests when the \
+                 outage began, and as it was traced within seconds after that, by probes as those of the monitor. A hop with * does not answer. The first line says \
                  where the answers end and what answered behind that before, or why nothing was traced.\n\n\
                  The counters are those of netsonde-drops(1) that moved from the last second before the first lost probe \
                  to 31 s after it. They are of the whole host, and need not be about this target.",
