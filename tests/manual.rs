@@ -19,6 +19,7 @@ use std::fs::File;
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::{RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use netsonde::client::cli::manual::{Json, Page, Run, pages};
@@ -53,6 +54,9 @@ fn main() -> ExitCode {
     )
 }
 
+/// Held by hosts with a neighbor that does not answer: the kernel's counters of these are of the whole machine.
+static NEIGHBORS: RwLock<()> = RwLock::new(());
+
 /// Network and service of the drawing above, and a folder to run commands in.
 struct Manual {
     a: Host,
@@ -63,6 +67,8 @@ struct Manual {
     folder: tempfile::TempDir,
     _running: Vec<Running>,
     _dns: UdpSocket,
+    /// While it has a neighbor that does not answer.
+    unresolved: Option<RwLockReadGuard<'static, ()>>,
 }
 
 /// Output of a command.
@@ -130,6 +136,7 @@ impl Manual {
             folder,
             _running: running,
             _dns: dns,
+            unresolved: NEIGHBORS.read().ok(),
         };
         for target in [
             "192.0.2.7",
@@ -355,16 +362,19 @@ fn has_libpcap() -> bool {
 fn run_examples(
     of: impl Iterator<Item = &'static Page>,
 ) -> Result<Manual, Box<dyn std::error::Error>> {
-    let manual = Manual::new()?;
+    let mut manual = Manual::new()?;
     let has_libpcap = has_libpcap();
+    let mut quiet = None;
     // Those that show counters of minutes at last: until then the historian has some.
     let needs_minute = |line: &str| line.contains("--since -2h");
     let mut all: Vec<_> = of.flat_map(lines).collect();
     all.sort_by_key(|(line, _)| needs_minute(line));
     for (line, run) in all {
-        // From here on nothing is dropped: the host that is not there is no longer asked for.
+        // From here on nothing is dropped: the host that is not there is no longer asked for, here and elsewhere.
         if line == "netsonde families" {
             manual.run("netsonde monitor remove servers")?;
+            manual.unresolved = None;
+            quiet = NEIGHBORS.write().ok();
             std::thread::sleep(UNRESOLVED);
         }
         if needs_minute(line) {
@@ -396,6 +406,7 @@ fn run_examples(
             );
         }
     }
+    drop(quiet);
     Ok(manual)
 }
 

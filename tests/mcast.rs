@@ -492,11 +492,35 @@ fn random_changes_on_a_bridge() -> Outcome {
 fn new_engine_restores_memberships() -> Outcome {
     let Link { a, b, switch, .. } = snooping_link()?;
     let service = Service::start(&a, &[]);
-    set_bridge(&switch, "mcast_query_interval 3000 mcast_querier 1");
+    // Reports go to ports of routers only, as soon as there is a querier.
+    let router = [
+        "link",
+        "set",
+        "p1",
+        "type",
+        "bridge_slave",
+        "mcast_router",
+        "2",
+    ];
+    inside(&switch, "ip", &router);
+    let fast = "mcast_query_interval 100 mcast_startup_query_interval 100 mcast_query_response_interval 50";
+    set_bridge(&switch, fast);
+    set_bridge(&switch, "mcast_querier 1");
     let _member = join(&b, "239.1.1.1", "10.0.0.2");
     until("all is seen", &service, || {
         hosts(&service, "239.1.1.1") == ["10.0.0.2"] && !querier(&service, "0.0.0.0").is_null()
     });
+    // What is asked again has a later time.
+    let first = || {
+        let report = ask(&service, "groups");
+        let found = entry(&report["groups"], "group", "239.1.1.1");
+        let member = entry(&found["members"], "host", "10.0.0.2");
+        (
+            member["first"].clone(),
+            querier(&service, "0.0.0.0")["first"].clone(),
+        )
+    };
+    let known = first();
     let before = service.engine();
     kill(before, Signal::SIGKILL)?;
     let again = || {
@@ -507,6 +531,7 @@ fn new_engine_restores_memberships() -> Outcome {
     assert!(wait_until(PATIENCE, again));
     assert_eq!(hosts(&service, "239.1.1.1"), ["10.0.0.2"]);
     assert_eq!(querier(&service, "0.0.0.0")["standing"], "elected");
+    assert_eq!(first(), known);
     Ok(())
 }
 

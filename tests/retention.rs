@@ -692,11 +692,11 @@ fn own_probes_leave_room() -> Outcome {
     };
     // Each probe that was not answered is there, with those before and after it.
     let unanswered = service.packets(&["--store", "icmp", "--host", SILENT]);
-    let stand_for_themselves = unanswered
-        .iter()
-        .all(|packet| packet["stands_for"].is_null());
-    assert!(stand_for_themselves, "{unanswered:?}");
     let rounds: usize = count.parse()?;
+    // One of 64 is taken for the sample before its fate is known: more than the limit of ten once in 80,000 runs.
+    let is_sample = |packet: &&Value| !packet["stands_for"].is_null();
+    let samples = unanswered.iter().filter(is_sample).count();
+    assert!(samples <= 3 + rounds / 20, "{unanswered:?}");
     assert_eq!(unanswered.len(), rounds, "of {rounds} probes to {SILENT}");
     assert_closed(&status);
     summary("icmp[icmptype] == 5");
