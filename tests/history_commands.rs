@@ -616,7 +616,7 @@ fn history_says_what_was_not_measured() {
     let fake = Fake::start();
     let mut lossy = point("2026-11-28T03:01:00Z", 60, 57);
     lossy["fates"] = json!({ "replied": 57, "unanswered": 2, "late": 1 });
-    lossy["gaps"] = json!(["clock"]);
+    lossy["gaps"] = json!(["clock_step"]);
     let mut stopped = point("2026-11-28T03:02:00Z", 0, 0);
     stopped["gaps"] = json!(["stopped", "no_service"]);
     let mut span = point("2026-11-28T03:00:00Z", 180, 177);
@@ -650,7 +650,7 @@ fn history_says_what_was_not_measured() {
             "2026-11-28 03:00:00 60 0 1.50 ms 2.00 ms 9.00 ms",
             "2026-11-28 03:01:00 60 5.0% 1.50 ms 2.00 ms 9.00 ms 2 unanswered, 1 late; partly not measured: the \
              clock was set",
-            "2026-11-28 03:02:00 - - - - - not measured: the historian was stopped, netsonded did not run",
+            "2026-11-28 03:02:00 - - - - - not measured: the historian was stopped, netsonded sent no probes",
             "2026-11-28 03:03:00 - - - - - not measured for 2 min 0 s",
             "2026-11-28 03:05:00 60 0 1.50 ms 2.00 ms 9.00 ms",
             "",
@@ -660,6 +660,22 @@ fn history_says_what_was_not_measured() {
     );
     let (_, text, _) = fake.run("--json history gateway");
     assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), reply);
+
+    // All reasons have words.
+    let text = HISTORY.split("`gaps` says what kept it").nth(1).unwrap();
+    let text = text.split("type Point").next().unwrap();
+    let reasons: Vec<&str> = text.split('"').skip(1).step_by(2).collect();
+    assert!(reasons.len() > 5, "{reasons:?}");
+    for reason in reasons {
+        let mut step = point("2026-11-28T03:02:00Z", 0, 0);
+        step["gaps"] = json!([reason]);
+        let reply = json!({ "name": "", "target": "192.0.2.1", "points": [step], "span": span });
+        fake.tells("History", reply);
+        let (_, text, _) = fake.run("history 192.0.2.1");
+        let words = text.split("not measured: ").nth(1).unwrap_or_default();
+        let words = words.lines().next().unwrap_or_default();
+        assert!(words.contains(' ') || words == "paused", "{reason}: {text}");
+    }
 
     let mut span = point("2026-11-28T03:00:00Z", 0, 0);
     span["gaps"] = json!(["suspended"]);

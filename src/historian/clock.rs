@@ -1,7 +1,7 @@
 //! SHELL. Whether this host was suspended, this process was stopped, or the clock was set: what was measured before and
 //! what is measured behind are then not in a row.
 
-use netsonde_history::chunk::GapReason;
+use netsonde_history::chunk::{Gap, GapReason};
 use nix::time::{ClockId, clock_gettime};
 
 /// Difference in nanoseconds above which a clock was set: adjustments by a time daemon stay below, also those of a leap second that
@@ -55,9 +55,35 @@ impl Clocks {
     }
 }
 
+/// Returns what was not measured between two probes, of which the first was sent at `last_ns`, 0 if there was none, and the
+/// other at `sent_ns`, both in nanoseconds since 1970. A clock that was set back leaves no time without probes.
+pub fn gap_between(last_ns: u64, sent_ns: u64, interval_ns: u64, reason: GapReason) -> Option<Gap> {
+    let since_ns = sent_ns.saturating_sub(last_ns);
+    let is_gap = last_ns > 0 && since_ns > interval_ns + interval_ns / 2;
+    is_gap.then(|| Gap {
+        begin_ns: last_ns + interval_ns,
+        length_ns: since_ns - interval_ns,
+        reason,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn clocks_set_ahead_leave_a_gap_and_clocks_set_back_none() {
+        const SECOND: u64 = 1_000_000_000;
+        let between = |last, sent| {
+            let gap = gap_between(last * SECOND, sent * SECOND, SECOND, GapReason::ClockStep);
+            gap.map(|gap| (gap.begin_ns / SECOND, gap.length_ns / SECOND))
+        };
+        let start = 1_800_000_000;
+        assert_eq!(between(start, start + 1), None);
+        assert_eq!(between(start, start + 86_400), Some((start + 1, 86_399)));
+        assert_eq!(between(start, start - 86_400), None);
+        assert_eq!(between(0, start), None);
+    }
 
     #[test]
     fn suspension_steps_and_stops_are_told_apart() {

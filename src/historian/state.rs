@@ -16,7 +16,7 @@ use netsonde_core::protocol::history::{Event, Monitor, PathChange};
 use netsonde_core::protocol::inventory::{MAX_PATHS, Path, PathsCall};
 use netsonde_core::protocol::ping::{Options, Probe};
 use netsonde_history::book::{Book, Kind as OutageKind, Loss, News, Outage, Tracked};
-use netsonde_history::chunk::{Entry, Gap, GapReason, Probe as Stored};
+use netsonde_history::chunk::{Entry, GapReason, Probe as Stored};
 use netsonde_history::degraded::Reason;
 use netsonde_history::disk::Disk;
 use netsonde_history::load::Loads;
@@ -29,6 +29,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::around::Around;
 use super::cause;
+use super::clock::gap_between;
 use super::disk::{Keeper, Line};
 use super::paths::{TRACES, Tracing};
 use super::record::{Record, Way};
@@ -880,8 +881,13 @@ impl Historian {
                 }
                 continue;
             }
-            self.counters.dropped += u64::from(entry.sequence.saturating_sub(slot.next));
+            let skipped = entry.sequence.saturating_sub(slot.next);
+            self.counters.dropped += u64::from(skipped);
             slot.next = entry.sequence + 1;
+            let reason = match skipped {
+                0 => GapReason::NoService,
+                _ => GapReason::Dropped,
+            };
             // Fates come in the order of sending, so that what is before has none.
             while (slot.rows.front()).is_some_and(|(sequence, _)| *sequence < entry.sequence) {
                 slot.rows.pop_front();
@@ -900,7 +906,7 @@ impl Historian {
                 {
                     *own = *series;
                 }
-                self.result(*series, &group.kind, entry, loss, now_ns);
+                self.result((*series, &group.kind), (entry, loss), reason, now_ns);
             }
             if slot.rows.is_empty() {
                 slot.rows = VecDeque::new();
@@ -938,13 +944,13 @@ impl Historian {
         self.counters.dropped += 1;
     }
 
-    /// Takes the result of a probe, in the order of sending.
+    /// Takes the result of a probe, in the order of sending. `reason`: why it may be far behind the one before, if nothing
+    /// else is known.
     fn result(
         &mut self,
-        series: u32,
-        kind: &Kind,
-        entry: &Packed,
-        seen: Option<Loss>,
+        (series, kind): (u32, &Kind),
+        (entry, seen): (&Packed, Option<Loss>),
+        reason: GapReason,
         now_ns: u64,
     ) {
         let Some(target) = self.targets.get_mut(&series) else {
@@ -953,14 +959,14 @@ impl Historian {
         let interval_ns = kind.interval_ns;
         let probe = stored(entry);
         self.counters.probes += 1;
-        let reason = target.gap.take();
-        let since_ns = probe.sent_ns.saturating_sub(target.last_ns);
-        if target.last_ns > 0 && since_ns > interval_ns + interval_ns / 2 {
-            let gap = Gap {
-                begin_ns: target.last_ns + interval_ns,
-                length_ns: since_ns - interval_ns,
-                reason: reason.unwrap_or(GapReason::Dropped),
-            };
+        let reason = match target.gap.take() {
+            // The run went on while the historian was stopped, and no result of it is missing.
+            Some(GapReason::Stopped) if reason == GapReason::NoService && entry.sequence > 1 => {
+                reason
+            }
+            known => known.unwrap_or(reason),
+        };
+        if let Some(gap) = gap_between(target.last_ns, probe.sent_ns, interval_ns, reason) {
             let line = (series, interval_ns, Entry::Gap(gap));
             target.pass(0, line, &mut self.lines);
         }
@@ -1100,10 +1106,6 @@ impl Historian {
         for (series, last_ns) in all {
             if let Some(target) = self.targets.get_mut(&series) {
                 target.gap = Some(reason);
-                if reason == GapReason::ClockStep {
-                    // Times before it say nothing of times behind.
-                    target.last_ns = 0;
-                }
             }
             let news = self.book.gap(series, last_ns);
             self.tell(news);

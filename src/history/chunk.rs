@@ -75,7 +75,7 @@ pub struct Probe {
 pub enum GapReason {
     /// The cause is not known.
     Unknown,
-    /// The service or the historian did not run.
+    /// The historian did not run.
     Stopped,
     /// The monitor was paused.
     Paused,
@@ -87,11 +87,13 @@ pub enum GapReason {
     Dropped,
     /// Results could not be stored: disk full, read-only or removed, and the memory for them was full.
     NotStored,
+    /// The service sent no probes: it did not run, or was stopped.
+    NoService,
 }
 
 impl GapReason {
     /// All reasons, in the order of their numbers in the format.
-    pub const ALL: [GapReason; 7] = [
+    pub const ALL: [GapReason; 8] = [
         GapReason::Unknown,
         GapReason::Stopped,
         GapReason::Paused,
@@ -99,6 +101,7 @@ impl GapReason {
         GapReason::ClockStep,
         GapReason::Dropped,
         GapReason::NotStored,
+        GapReason::NoService,
     ];
 
     /// Returns the name used in text and JSON.
@@ -111,6 +114,7 @@ impl GapReason {
             GapReason::ClockStep => "clock_step",
             GapReason::Dropped => "dropped",
             GapReason::NotStored => "not_stored",
+            GapReason::NoService => "no_service",
         }
     }
 }
@@ -931,6 +935,22 @@ impl Iterator for Packed<'_> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn the_interface_names_all_reasons_of_gaps() {
+        let interface = netsonde_core::protocol::HISTORY;
+        let begin = interface.find("`gaps` says what kept it").unwrap();
+        let text = interface[begin..].split("type Point").next().unwrap();
+        for reason in GapReason::ALL {
+            let name = format!("\"{}\"", reason.name());
+            assert!(text.contains(&name), "{name}: {text}");
+        }
+        assert_eq!(
+            text.matches('"').count(),
+            2 * GapReason::ALL.len(),
+            "{text}"
+        );
+    }
+
     use proptest::prelude::*;
 
     use super::*;

@@ -988,6 +988,21 @@ fn what_is_not_measured_is_unknown() -> Outcome {
     historian.until_state("10.9.0.1", "up");
     let all = historian.call("Outages", &json!({}));
     assert_eq!(all["outages"], json!([]), "{}", historian.log());
+    // The service sent no probes for a while; of those that it sent while the historian was stopped none is missing.
+    let shows = || {
+        let call = json!({ "target": "10.9.0.1", "step_ns": 1_000_000_000 });
+        let found = historian.call("History", &call);
+        let points = found["points"].as_array().cloned().unwrap_or_default();
+        let all = points.iter().filter_map(|point| point["gaps"].as_array());
+        let mut names: Vec<String> = all
+            .flatten()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect();
+        names.dedup();
+        names
+    };
+    let is_told = || shows() == ["no_service"];
+    assert!(wait_until(PATIENCE, is_told), "{:?}", shows());
     Ok(())
 }
 

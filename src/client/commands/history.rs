@@ -169,12 +169,13 @@ fn not_measured(time: String, words: String) -> Vec<String> {
 fn reasons(gaps: &[String]) -> Option<String> {
     let words = |gap: &String| match gap.as_str() {
         "stopped" => "the historian was stopped".into(),
-        "no_service" => "netsonded did not run".into(),
-        "clock" => "the clock was set".into(),
-        "suspended" => "the host was suspended".into(),
-        "limit" => "a limit was reached".into(),
-        "damaged" => "the file is damaged".into(),
         "paused" => "paused".into(),
+        "suspended" => "the host was suspended".into(),
+        "clock_step" => "the clock was set".into(),
+        "no_service" => "netsonded sent no probes".into(),
+        "dropped" => "results did not reach the historian".into(),
+        "not_stored" => "the disk took no results".into(),
+        "unknown" => "for an unknown reason".into(),
         other => other.to_owned(),
     };
     let all: Vec<String> = gaps.iter().map(words).collect();
