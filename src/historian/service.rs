@@ -9,7 +9,7 @@ use std::time::Duration;
 use netsonde_core::config::Permissions;
 use netsonde_core::config::permission::Tier;
 use netsonde_core::host::drops::find_counter;
-use netsonde_core::probe::{Fate, Transport};
+use netsonde_core::probe::Fate;
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::{HISTORY, history as reply, time};
 use netsonde_history::book::{Kind, Outage};
@@ -218,11 +218,7 @@ impl Historian {
         let (state, since_ns, last_ns) = self.book.state(series)?;
         let words = self.book.words(series).map(str::to_owned);
         let (name, address) = self.name_of(series);
-        let (tcp, udp) = match configured.spec.transport {
-            Transport::Echo => (None, None),
-            Transport::Tcp { port } => (Some(port.into()), None),
-            Transport::Udp { port } => (None, Some(port.into())),
-        };
+        let (tcp, udp) = configured.spec.transport.ports();
         Some(reply::Target {
             name,
             target: address,
@@ -247,10 +243,13 @@ impl Historian {
     fn affected(&self, outage: &Outage) -> Vec<reply::Affected> {
         let all = outage.members.iter().map(|(series, member)| {
             let (name, target) = self.name_of(*series);
+            let (tcp, udp) = self.transport_of(*series).ports();
             let own = &member.outage;
             reply::Affected {
                 name,
                 target,
+                tcp,
+                udp,
                 begin: time(own.begin_ns),
                 end: own.end_ns.map(time),
                 duration_ns: own.duration_ns,
@@ -305,6 +304,15 @@ impl Historian {
             .map(|series| self.name_of(*series).1);
         let left_out =
             outage.members.len().saturating_sub(MAX_LISTED) as u64 + u64::from(outage.left_out);
+        let mut ports = outage
+            .members
+            .keys()
+            .map(|series| self.transport_of(*series).ports());
+        let first = ports.next().unwrap_or_default();
+        let (tcp, udp) = match ports.all(|other| other == first) {
+            true => first,
+            false => (None, None),
+        };
         let mut words = cause::words(&outage.cause, &outage.words);
         if outage.times() > 1 {
             words = format!("flapping, {} times: {words}", outage.times());
@@ -319,6 +327,8 @@ impl Historian {
             end: outage.end_ns().map(time),
             duration_ns: outage.duration_ns(),
             targets: targets.collect(),
+            tcp,
+            udp,
             targets_left_out: (left_out > 0).then_some(left_out),
             fates: lost(|fate| counts[usize::from(fate_number(fate))]),
             cause: cause::name(&outage.cause).into(),

@@ -1346,15 +1346,11 @@ impl Historian {
             return;
         };
         let targets = outage.members.len();
-        let first = outage
-            .members
-            .keys()
-            .next()
-            .and_then(|series| self.targets.get(series));
-        let subject = first.map(|target| target.address.clone().unwrap_or_default());
+        let first = outage.members.keys().next().copied().unwrap_or_default();
+        let subject = (self.targets.get(&first)).and_then(|target| target.address.clone());
         let subject = subject.unwrap_or_default();
         let of = match targets {
-            0 | 1 => subject.clone(),
+            0 | 1 => self.transport_of(first).endpoint(&subject),
             more => format!("{more} targets"),
         };
         let words = cause::words(&outage.cause, &outage.words);
@@ -1454,16 +1450,20 @@ impl Historian {
         self.keeper.log(time_ns, event);
     }
 
-    /// Finds the targets that an address, a name or a monitor stands for.
+    /// Finds the targets that an address, an address with a port, a name or a monitor stands for.
     pub fn find(&self, text: &str) -> Vec<u32> {
         if let Some(known) = self.monitors.get(text) {
             return known.series.clone();
         }
-        let is_it = |target: &Target| {
+        let is_it = |series: u32, target: &Target| {
             let is_name = matches!(&target.subject, Subject::Name(name) if name == text);
-            is_name || target.address.as_deref() == Some(text)
+            let address = target.address.as_deref();
+            let is_endpoint = |address: &str| self.transport_of(series).endpoint(address) == text;
+            // Each endpoint is longer than its address.
+            let is_longer = |address: &&str| text.len() > address.len() && text.contains(':');
+            is_name || address == Some(text) || address.filter(is_longer).is_some_and(is_endpoint)
         };
-        let found = self.targets.iter().filter(|(_, target)| is_it(target));
+        let found = (self.targets.iter()).filter(|(series, target)| is_it(**series, target));
         let mut found: Vec<u32> = found.map(|(series, _)| *series).collect();
         found.sort_unstable();
         found

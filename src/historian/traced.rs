@@ -53,7 +53,7 @@ impl Historian {
     }
 
     /// Returns what the monitor of a target sends.
-    fn transport_of(&self, series: u32) -> Transport {
+    pub(super) fn transport_of(&self, series: u32) -> Transport {
         let target = self.targets.get(&series);
         let known = target.and_then(|target| self.monitors.get(&target.monitor));
         known.map_or(Transport::Echo, |known| known.spec.transport)

@@ -476,6 +476,20 @@ fn an_outage_of_a_port_is_traced_by_its_probes() -> Outcome {
     assert_eq!(hops(&trace["during"]), FIRST[..2]);
     let text = text_of(&historian.client(&["outages", "1"]));
     assert!(text.contains("traced by TCP to port 443 from "), "{text}");
+    // Only the port is down.
+    assert!(
+        text.starts_with("outage 1: 10.9.0.1:443 has been down for"),
+        "{text}"
+    );
+    let text = text_of(&historian.client(&["outages", "10.9.0.1:443"]));
+    assert!(text.contains("10.9.0.1:443  "), "{text}");
+    assert!(
+        historian
+            .log()
+            .contains("outage began: 10.9.0.1:443: sent on e0"),
+        "{}",
+        historian.log()
+    );
     // Echo requests pass.
     assert_eq!(state("far").as_deref(), Some("up"));
     firewall(&net.m1, "forward", "");

@@ -13,6 +13,7 @@ use crate::client::output::{no_match, note, show};
 use crate::client::render::style::{Style, duration, local_second, ms, share, time_ns};
 use crate::client::render::table::{Column, table};
 use crate::linux::wall_ns;
+use netsonde_core::probe::Transport;
 use netsonde_core::protocol::history::{
     AddMonitorCall, AddMonitorReply, Monitor, MonitorsCall, MonitorsReply, PauseCall,
     RemoveMonitorCall, ResumeCall, Target, Window,
@@ -265,15 +266,10 @@ fn row(target: &Target, now_ns: u64) -> Vec<String> {
 
 /// The address of a target with its port, as for `netsonde doctor`, and its name if it has one.
 fn shown(target: &Target) -> String {
-    let address = match target.tcp.or(target.udp) {
-        None => target.target.clone(),
-        Some(port) if target.target.contains(':') => format!("[{}]:{port}", target.target),
-        Some(port) => format!("{}:{port}", target.target),
-    };
-    let protocol = if target.udp.is_some() { "/udp" } else { "" };
+    let endpoint = Transport::of_ports(target.tcp, target.udp).endpoint(&target.target);
     match &target.host {
-        Some(host) if *host != target.target => format!("{address}{protocol} ({host})"),
-        _ => format!("{address}{protocol}"),
+        Some(host) if *host != target.target => format!("{endpoint} ({host})"),
+        _ => endpoint,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::client::render::style::{
 use crate::client::render::table::{Column, table};
 use crate::client::screen;
 use crate::linux::wall_ns;
+use netsonde_core::probe::Transport;
 use netsonde_core::protocol::capture::Content;
 use netsonde_core::protocol::history::{
     Affected, Outage, OutageCall, OutageReply, OutageTrace, OutagesCall, OutagesReply, PacketsCall,
@@ -138,12 +139,9 @@ fn lasted(ns: u64, end: Option<&String>) -> String {
 }
 
 fn targets(outage: &Outage) -> String {
-    let shown: Vec<&str> = outage
-        .targets
-        .iter()
-        .take(TARGETS_SHOWN)
-        .map(String::as_str)
-        .collect();
+    let transport = Transport::of_ports(outage.tcp, outage.udp);
+    let shown = outage.targets.iter().take(TARGETS_SHOWN);
+    let shown: Vec<String> = shown.map(|target| transport.endpoint(target)).collect();
     let rest = outage.targets.len().saturating_sub(TARGETS_SHOWN) as u64;
     match rest + outage.targets_left_out.unwrap_or(0) {
         0 => shown.join(", "),
@@ -292,7 +290,7 @@ fn affected_text(outage: &Outage, style: Style, verbose: bool) -> String {
             fates.push_str(&format!("; {}", counted(one.gaps, "gap")));
         }
         vec![
-            one.target.clone(),
+            Transport::of_ports(one.tcp, one.udp).endpoint(&one.target),
             one.name.clone(),
             local_second(&one.begin),
             lasted(one.duration_ns, one.end.as_ref()),

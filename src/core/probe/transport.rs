@@ -55,6 +55,42 @@ impl Transport {
         }
     }
 
+    /// Returns what has a port of TCP or UDP, as the fields `tcp` and `udp` of the interfaces have it; echo if neither is
+    /// one.
+    pub fn of_ports(tcp: Option<u64>, udp: Option<u64>) -> Transport {
+        let port = |number: Option<u64>| number.and_then(|number| u16::try_from(number).ok());
+        match (port(tcp), port(udp)) {
+            (Some(port), _) => Transport::Tcp { port },
+            (None, Some(port)) => Transport::Udp { port },
+            (None, None) => Transport::Echo,
+        }
+    }
+
+    /// Returns the port if it is one of TCP, and if it is one of UDP.
+    pub fn ports(self) -> (Option<u64>, Option<u64>) {
+        match self {
+            Transport::Echo => (None, None),
+            Transport::Udp { port } => (None, Some(port.into())),
+            Transport::Tcp { port } => (Some(port.into()), None),
+        }
+    }
+
+    /// Returns what is probed of a host, as it is written for `netsonde doctor`: `192.0.2.1`, `192.0.2.1:443`,
+    /// `[2001:db8::1]:53/udp`.
+    pub fn endpoint(self, address: &str) -> String {
+        let Some(port) = self.port() else {
+            return address.to_owned();
+        };
+        let protocol = match self {
+            Transport::Udp { .. } => "/udp",
+            _ => "",
+        };
+        match address.contains(':') {
+            true => format!("[{address}]:{port}{protocol}"),
+            false => format!("{address}:{port}{protocol}"),
+        }
+    }
+
     /// Returns the number of flows that probes take in turn.
     pub fn flows(self) -> usize {
         match self {
@@ -424,6 +460,23 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn endpoints_are_written_as_they_are_read() {
+        for (transport, address, expected) in [
+            (Transport::Echo, "192.0.2.1", "192.0.2.1"),
+            (Transport::Tcp { port: 443 }, "192.0.2.1", "192.0.2.1:443"),
+            (
+                Transport::Udp { port: 53 },
+                "fe80::1%e0",
+                "[fe80::1%e0]:53/udp",
+            ),
+        ] {
+            assert_eq!(transport.endpoint(address), expected);
+            let (tcp, udp) = transport.ports();
+            assert_eq!(Transport::of_ports(tcp, udp), transport);
+        }
+    }
     use crate::probe::Identity;
 
     fn endpoints(is_ipv4: bool) -> Endpoints {

@@ -123,6 +123,12 @@ pub struct Affected {
     pub name: String,
     /// Address of the target.
     pub target: String,
+    /// TCP port that is probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<u64>,
+    /// UDP port that is probed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp: Option<u64>,
     /// Send time of the first lost probe.
     pub begin: String,
     /// Send time of the first answered probe; `None` while it lasts.
@@ -195,6 +201,12 @@ pub struct Outage {
     pub duration_ns: u64,
     /// Targets.
     pub targets: Vec<String>,
+    /// TCP port that was probed, if it is the same of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp: Option<u64>,
+    /// UDP port that was probed, if it is the same of all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub udp: Option<u64>,
     /// Targets that are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets_left_out: Option<u64>,
