@@ -305,7 +305,6 @@ impl<D: Directory> Store<D> {
     }
 }
 
-/// Number of the hour since 1970.
 /// A record of a chunk: the step that sums it up, and the chunk, which lies in one hour.
 pub(super) fn record(series: u32, boot_id: [u8; 16], chunk: &Builder) -> (About, Vec<u8>) {
     let mut payload = Vec::new();
