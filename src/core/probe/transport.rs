@@ -85,10 +85,7 @@ impl Transport {
             Transport::Udp { .. } => "/udp",
             _ => "",
         };
-        match address.contains(':') {
-            true => format!("[{address}]:{port}{protocol}"),
-            false => format!("{address}:{port}{protocol}"),
-        }
+        with_port(address, port) + protocol
     }
 
     /// Returns the number of flows that probes take in turn.
@@ -107,6 +104,14 @@ impl Transport {
             Transport::Udp { .. } => "udp",
             Transport::Tcp { .. } => "tcp",
         }
+    }
+}
+
+/// Returns an address or name with a port, in brackets if it has colons itself.
+pub fn with_port(target: &str, port: u16) -> String {
+    match target.contains(':') {
+        true => format!("[{target}]:{port}"),
+        false => format!("{target}:{port}"),
     }
 }
 

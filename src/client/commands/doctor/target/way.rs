@@ -12,6 +12,7 @@ use netsonde_core::diagnose::target::evidence::{Outcome, PortTry, Way};
 use netsonde_core::diagnose::target::packet::PortSeen;
 use netsonde_core::diagnose::target::subject::Protocol;
 use netsonde_core::host::counters::Counters;
+use netsonde_core::probe::transport::with_port;
 use netsonde_core::protocol::ping::{Options, Probe};
 use netsonde_core::protocol::trace;
 use netsonde_core::sockets::{Detail, Socket};
@@ -88,10 +89,7 @@ pub fn to_send(target: &str, port: Option<(Protocol, u16)>) -> Vec<ToSend> {
             Protocol::Udp => "datagram",
         };
         all.push(ToSend {
-            target: match target.contains(':') {
-                true => format!("[{target}]:{port}"),
-                false => format!("{target}:{port}"),
-            },
+            target: with_port(target, port),
             ..one(kind, None, 1, 0, "always")
         });
     }
